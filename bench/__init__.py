@@ -1,0 +1,1 @@
+"""Measurements of barque beside dockerd, podman with crun, and a bare C program."""

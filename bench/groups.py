@@ -1,0 +1,21 @@
+"""The groups of measurements, by name, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench import api, clients, fleet, idle, lifecycle, run, throughput
+from bench.measure import Measurement
+from bench.subjects import Subjects
+
+GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
+    "run": run.measure_run,
+    "exec": run.measure_exec,
+    "lifecycle": lifecycle.measure,
+    "clients": clients.measure,
+    "idle": idle.measure,
+    "api": api.measure,
+    "logs": throughput.measure_logs,
+    "stdio": throughput.measure_stdio,
+    "fleet": fleet.measure,
+}

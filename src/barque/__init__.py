@@ -1,0 +1,3 @@
+"""barque: a Linux container engine."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,7 @@
+"""``python -m barque``: the command line."""
+
+from __future__ import annotations
+
+from barque.cli.main import main
+
+main()

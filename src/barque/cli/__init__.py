@@ -1,0 +1,1 @@
+"""The command line: flags to Engine API requests, replies to text."""

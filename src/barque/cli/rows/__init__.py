@@ -1,0 +1,1 @@
+"""The columns of each list: one module per kind of object."""

@@ -1,0 +1,1 @@
+"""A light Engine API client for the command line."""

@@ -1,0 +1,201 @@
+"""The content store: immutable blobs, found by the digest of their bytes.
+
+Layout below the store's root::
+
+    blobs/sha256/<hex>     whole, verified, never changed
+    ingest/<random>        being written, or deleted; cleared when the engine starts
+
+A blob appears by rename, after its bytes were verified and written to the disk, and the
+rename itself is on the disk before ``commit`` returns: a blob that can be seen is right.
+Nothing here touches the database or the event loop: large writes, ``commit`` and the reading
+of large blobs belong in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from barque.content.digests import digest_bytes, get_hex, parse_digest
+from barque.errors import InvalidArgument, NotFound
+from barque.models.ids import Digest
+
+_DELETED = "deleted-"
+
+
+class Ingest:
+    """A blob being written. Hashes while writing. Leaves nothing unless committed.
+
+    Use as a context manager, or end it with ``commit`` or ``abort``. One thread at a time.
+    """
+
+    def __init__(self, store: ContentStore, path: Path) -> None:
+        self._store = store
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append ``data``."""
+        self._hash.update(data)
+        self.size += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was written so far."""
+        return Digest(f"sha256:{self._hash.hexdigest()}")
+
+    def open(self) -> BinaryIO:
+        """Open what was written so far for reading; the caller closes it."""
+        return self._path.open("rb", buffering=0)
+
+    def commit(self, digest: Digest | None = None, size: int | None = None) -> Digest:
+        """Make the blob visible and return its digest; a blob already there is kept.
+
+        Raises InvalidArgument, and drops the ingest, if the content has not the ``digest``
+        or ``size`` (in bytes) that it should have. Waits for the disk.
+        """
+        actual = self.digest
+        if size is not None and size != self.size:
+            self.abort()
+            raise InvalidArgument(
+                f"the content of {digest or actual} has {self.size} bytes, not the {size} announced"
+            )
+        if digest is not None and digest != actual:
+            self.abort()
+            raise InvalidArgument(f"the content announced as {digest} has digest {actual}")
+        target = self._store.path(actual)
+        if target.exists():
+            self.abort()
+            return actual
+        os.fsync(self._fd)
+        self._close()
+        self._path.rename(target)
+        _sync_directory(target.parent)
+        return actual
+
+    def abort(self) -> None:
+        """Drop the ingest. Without effect after ``commit`` or another ``abort``."""
+        if self._fd >= 0:
+            self._close()
+            self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+class ContentStore:
+    """Blobs by digest below ``root``, which is made if it is missing."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = root / "blobs" / "sha256"
+        self._ingest = root / "ingest"
+        self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._ingest.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def recover(self) -> None:
+        """Drop what a killed engine left half written. Call before the first ``ingest``."""
+        for path in self._ingest.iterdir():
+            path.unlink()
+
+    def ingest(self) -> Ingest:
+        """Begin a new blob."""
+        return Ingest(self, self._ingest / secrets.token_hex(16))
+
+    def add(self, content: bytes) -> Digest:
+        """Store a small blob at once. Waits for the disk."""
+        digest = digest_bytes(content)
+        if not self.has(digest):
+            with self.ingest() as ingest:
+                ingest.write(content)
+                ingest.commit(digest)
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """Return where the blob is, or would be. Raises InvalidArgument for a bad digest."""
+        return self._blobs / get_hex(parse_digest(digest))
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the blob is there."""
+        return self.path(digest).exists()
+
+    def get_size(self, digest: str) -> int:
+        """Return the blob's size in bytes. Raises NotFound."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open the blob, unbuffered; the caller closes it. Raises NotFound."""
+        try:
+            return self.path(digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
+    def read(self, digest: str, limit: int = 8 << 20) -> bytes:
+        """Return a small blob (a manifest, a config).
+
+        Raises NotFound, and InvalidArgument if it has more than ``limit`` bytes.
+        """
+        size = self.get_size(digest)
+        if size > limit:
+            raise InvalidArgument(f"{digest} has {size} bytes: more than the {limit} allowed here")
+        with self.open(digest) as file:
+            return file.read()
+
+    def delete(self, digest: str) -> int:
+        """Take the blob away and return its size in bytes, 0 if it was not there.
+
+        Quick whatever the size: ``reap`` gives the disk space back.
+        """
+        path = self.path(digest)
+        try:
+            size = path.stat().st_size
+            path.rename(self._ingest / f"{_DELETED}{secrets.token_hex(16)}")
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def reap(self) -> None:
+        """Give back the disk space of deleted blobs. Call it from a thread."""
+        for path in self._ingest.glob(f"{_DELETED}*"):
+            path.unlink(missing_ok=True)
+
+    def walk(self) -> Iterator[Digest]:
+        """Give the digest of every blob, in no order."""
+        for entry in os.scandir(self._blobs):
+            yield Digest(f"sha256:{entry.name}")
+
+
+def _missing(digest: str) -> NotFound:
+    return NotFound(f"content {digest} is not in the store: load or pull the image again")
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,42 @@
+"""``barqued``: start the spawner, then everything else, and serve until told to stop.
+
+The spawner is started first, before there is an event loop or a thread, and loads its modules
+on another processor while this process loads its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from barque.daemon.config import load_config
+from barque.errors import BarqueError
+from barque.shim.launcher import start_spawner
+
+
+def main() -> int:
+    """Run the engine in the foreground. Returns the exit status."""
+    try:
+        config = load_config(sys.argv[1:])
+        if config.validate_only:
+            print("configuration OK")  # noqa: T201 - what dockerd prints
+            return 0
+        if os.geteuid() != 0:
+            print("barqued: needs root: start it with sudo", file=sys.stderr)  # noqa: T201
+            return 1
+        os.umask(0o022)
+        spawner = start_spawner()
+        try:
+            from barque.daemon.wiring import run  # noqa: PLC0415 - while the spawner loads
+
+            run(config, spawner)
+        finally:
+            spawner.close()
+    except BarqueError as error:
+        print(f"barqued: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

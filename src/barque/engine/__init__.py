@@ -1,0 +1,1 @@
+"""Use cases: containers, execs, images, volumes, networks, events."""

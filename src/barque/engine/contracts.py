@@ -1,0 +1,196 @@
+"""What the use cases ask of the parts below them, as contracts.
+
+Each is as small as its users need, so that a test can bring a part of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from barque.engine.shims import Client, ShimListener, ShimState
+from barque.models.container import ContainerRecord
+from barque.models.ids import ContainerId, ExecId, ImageId
+from barque.models.image import ImageConfig
+from barque.models.launch import (
+    ContainerLaunch,
+    ExecLaunch,
+    ExitRecord,
+    LogTarget,
+)
+from barque.network.attachment import Attachment
+from barque.shim.protocol import Started
+
+
+class TaskHost(Protocol):
+    """Where tasks run. ``barque.engine.shims.ShimHost`` is the real one."""
+
+    listener: ShimListener | None
+    """Who is told of ends."""
+
+    async def start(
+        self,
+        id_: ContainerId,
+        launch: ContainerLaunch,
+        /,
+        *,
+        tty: bool,
+        open_stdin: bool,
+        stdin_once: bool,
+        console_size: tuple[int, int] | None,
+        log: LogTarget | None,
+        clients: list[Client],
+        namespace_fds: list[int],
+    ) -> Started:
+        """Start the task. Takes the clients' descriptors. Raises StartFailure."""
+        ...
+
+    async def reconnect(self, id_: ContainerId, /) -> ShimState | None:
+        """Find a task that an earlier engine started; None if it has ended."""
+        ...
+
+    def find_exit(self, id_: ContainerId, /) -> ExitRecord | None:
+        """Return the exit record that the last run left."""
+        ...
+
+    def known(self) -> list[ContainerId]:
+        """Return containers that have left anything in the exec-root."""
+        ...
+
+    async def attach(self, id_: ContainerId, client: Client, /) -> None:
+        """Attach a client. Takes its descriptor."""
+        ...
+
+    async def exec(
+        self,
+        id_: ContainerId,
+        exec_id: ExecId,
+        launch: ExecLaunch,
+        /,
+        *,
+        tty: bool,
+        open_stdin: bool,
+        console_size: tuple[int, int] | None,
+        client: Client | None,
+    ) -> int:
+        """Run a further process, return its pid. Takes the client on success only."""
+        ...
+
+    async def signal(self, id_: ContainerId, signum: int, /) -> None:
+        """Signal the task's init. Raises Conflict if it has ended."""
+        ...
+
+    async def signal_exec(self, id_: ContainerId, exec_id: ExecId, signum: int, /) -> None:
+        """Signal an exec. Raises Conflict if it has ended."""
+        ...
+
+    async def resize(
+        self, id_: ContainerId, exec_id: ExecId | None, height: int, width: int, /
+    ) -> None:
+        """Resize a terminal."""
+        ...
+
+    async def open_namespaces(self, id_: ContainerId, types: list[str], /) -> dict[str, int]:
+        """Return descriptors of the task's namespaces; the caller closes them."""
+        ...
+
+    def forget(self, id_: ContainerId, /) -> None:
+        """Remove what a run has left in the exec-root. Idempotent."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all tasks; they go on."""
+        ...
+
+
+class Image(Protocol):
+    """What a container takes from its image."""
+
+    @property
+    def id(self) -> ImageId:
+        """The config's digest."""
+        ...
+
+    @property
+    def config(self) -> ImageConfig:
+        """The config document."""
+        ...
+
+    @property
+    def chain_id(self) -> str:
+        """Parent of the container's snapshot; "" without layers."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of its layers."""
+        ...
+
+
+class Images(Protocol):
+    """Where images are looked up."""
+
+    def get(self, ref: str, /) -> Image:
+        """Return the image. Raises NotFound ``No such image: x:latest``."""
+        ...
+
+    def find(self, ref: str, /) -> Image | None:
+        """Return the image, or None."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove layers that nothing uses any more."""
+        ...
+
+
+class NetworkDescription(Protocol):
+    """What events tell of a network."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def driver(self) -> str:
+        """Its driver."""
+        ...
+
+
+class NetworkService(Protocol):
+    """Addresses and files of containers' networks."""
+
+    async def setup(self) -> None:
+        """Make what the host needs. Idempotent."""
+        ...
+
+    def get(self, ref: str, /) -> NetworkDescription:
+        """Return a network. Raises NotFound."""
+        ...
+
+    def attach(self, record: ContainerRecord, /) -> Attachment:
+        """Take addresses for one run."""
+        ...
+
+    def release(self, container_id: ContainerId, /) -> None:
+        """Give them back. Idempotent."""
+        ...
+
+    def write_files(
+        self, record: ContainerRecord, attachment: Attachment, directory: Path, /
+    ) -> None:
+        """Write hosts, hostname and resolv.conf."""
+        ...
+
+    def files_directory(self, record: ContainerRecord, containers: Path, /) -> Path:
+        """Return where the container's files are: its own, or those of whom it joins."""
+        ...
+
+    def holders(self) -> frozenset[ContainerId]:
+        """Return who holds an address."""
+        ...

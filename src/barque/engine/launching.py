@@ -1,0 +1,195 @@
+"""Starting a container's task: everything that is taken for it, and given back if it fails.
+
+::
+
+    addresses ── files ── seccomp filter ── namespaces of others ── shim
+        ▲           undone in reverse order when a later step fails
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from barque.engine.container_events import ContainerEvents
+from barque.engine.contracts import NetworkService, TaskHost
+from barque.engine.facts import HostFacts
+from barque.engine.handle import Handle
+from barque.engine.layout import Layout
+from barque.engine.logattributes import get_log_attributes
+from barque.engine.logconfig import parse_log_config
+from barque.engine.registry import Registry
+from barque.engine.shims import Client
+from barque.engine.spec import build_launch, cgroups_path
+from barque.errors import Conflict, NotFound
+from barque.models.api import EndpointSettings
+from barque.models.container import ContainerRecord
+from barque.models.ids import ContainerId
+from barque.models.launch import LogTarget
+from barque.network.attachment import Attachment, clear_endpoints
+from barque.shim.protocol import Started
+from barque.snapshots.contract import Snapshotter
+
+
+class SeccompFilters(Protocol):
+    """Where compiled system call filters come from."""
+
+    async def path_for(self, record: ContainerRecord, /) -> str:
+        """Return the host path of the filter, "" for none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Puts together what the parts below give, and hands it to a shim."""
+
+    registry: Registry
+    shims: TaskHost
+    networks: NetworkService
+    snapshots: Snapshotter
+    seccomp: SeccompFilters
+    facts: HostFacts
+    cgroup_parent: str
+    events: ContainerEvents
+    layout: Layout
+
+    async def launch(self, handle: Handle, clients: list[Client]) -> Started:
+        """Start the task; the addresses are in the record before anything runs.
+
+        Takes the clients' descriptors. On failure nothing is left of the attempt and the error
+        is raised: StartFailure if the program did not start, else what the part says.
+        """
+        with ExitStack() as undo:
+            kept = undo.enter_context(_Kept(clients))
+            attachment = self.networks.attach(handle.record)
+            undo.callback(self._undo, handle, handle.record)
+            record = self.registry.replace(
+                handle, networks=attachment.networks, sandbox_id=attachment.sandbox_id
+            )
+            self._publish_networks(record, "connect")
+            self.events.volumes_mounted(record)
+            self.networks.write_files(record, attachment, self.layout.container(record.id))
+            seccomp_path = await self.seccomp.path_for(record)
+            with ExitStack() as namespaces:
+                joins, fds = await self._open_joined(record, attachment, namespaces)
+                launch = build_launch(
+                    record,
+                    rootfs=self.snapshots.mounts(record.snapshot),
+                    files=self.networks.files_directory(record, self.layout.containers),
+                    interfaces=attachment.interfaces,
+                    joins=joins,
+                    seccomp_path=seccomp_path,
+                    facts=self.facts,
+                    cgroups_path=self.cgroup_path(record),
+                )
+                size = record.host_config.console_size
+                kept.clear()
+                started = await self.shims.start(
+                    record.id,
+                    launch,
+                    tty=record.config.tty,
+                    open_stdin=record.config.open_stdin,
+                    stdin_once=record.config.stdin_once,
+                    console_size=(size[0], size[1]) if size and any(size) else None,
+                    log=self._log_target(record),
+                    clients=clients,
+                    namespace_fds=fds,
+                )
+            undo.pop_all()
+        return started
+
+    def _undo(self, handle: Handle, before: ContainerRecord) -> None:
+        """Give back what a start took that failed."""
+        self.networks.release(handle.id)
+        self.publish_release(handle.record)
+        self.registry.replace(handle, networks=before.networks, sandbox_id="")
+
+    def release(self, record: ContainerRecord) -> dict[str, EndpointSettings]:
+        """Give back the addresses of a run that has ended; return the settings without them."""
+        self.networks.release(record.id)
+        return clear_endpoints(record.networks)
+
+    def publish_release(self, record: ContainerRecord) -> None:
+        """Tell that the run which ``record`` describes has left its networks and volumes."""
+        self._publish_networks(record, "disconnect")
+        self.events.volumes_unmounted(record)
+
+    def cgroup_path(self, record: ContainerRecord) -> str:
+        """The container's cgroup, from the hierarchies' roots."""
+        return cgroups_path(record.host_config, record.id, self.cgroup_parent)
+
+    def _publish_networks(self, record: ContainerRecord, action: str) -> None:
+        for name in record.networks:
+            try:
+                network = self.networks.get(name)
+            except NotFound:
+                continue  # a network that was removed meanwhile has nothing to tell
+            self.events.network(record, action, network.id, network.name, network.driver)
+
+    def _log_target(self, record: ContainerRecord) -> LogTarget | None:
+        if record.host_config.log_config.type == "none":
+            return None
+        options = parse_log_config(record.host_config.log_config)
+        return LogTarget(
+            path=record.log_path,
+            max_size_bytes=options.max_size_bytes,
+            max_files=options.max_files,
+            compress=options.compress,
+            attrs=get_log_attributes(record),
+        )
+
+    async def _open_joined(
+        self, record: ContainerRecord, attachment: Attachment, namespaces: ExitStack
+    ) -> tuple[dict[str, int], list[int]]:
+        """Open the namespaces of other containers; ``namespaces`` closes them."""
+        wanted: dict[ContainerId, list[str]] = {}
+        if attachment.join is not None:
+            wanted.setdefault(attachment.join, []).append("network")
+        host = record.host_config
+        for kind, mode in (("ipc", host.ipc_mode), ("pid", host.pid_mode)):
+            if mode.startswith("container:"):
+                target = self.registry.get(mode.removeprefix("container:")).id
+                wanted.setdefault(target, []).append(kind)
+        joins: dict[str, int] = {}
+        fds: list[int] = []
+        for target, kinds in wanted.items():
+            self._check_joinable(target, kinds)
+            for kind, fd in (await self.shims.open_namespaces(target, kinds)).items():
+                namespaces.callback(os.close, fd)
+                joins[kind] = len(fds)
+                fds.append(fd)
+        return joins, fds
+
+    def _check_joinable(self, target: ContainerId, kinds: list[str]) -> None:
+        state = self.registry.get(target).record.state
+        shown = ", ".join(kinds)
+        if not state.running:
+            raise Conflict(
+                f"cannot join {shown} namespace of a non running container: {target} is "
+                f"{state.status}"
+            )
+        if state.restarting:
+            raise Conflict(
+                f"cannot join {shown} namespace: container {target} is restarting, wait until the "
+                "container is running"
+            )
+
+
+class _Kept:
+    """Clients that are closed when the block is left, unless somebody took them."""
+
+    def __init__(self, clients: list[Client]) -> None:
+        self._clients = list(clients)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            os.close(client.fd)
+
+    def clear(self) -> None:
+        """Somebody else owns them now."""
+        self._clients = []

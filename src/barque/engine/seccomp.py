@@ -1,0 +1,270 @@
+"""Seccomp profiles as docker writes them: resolved for a container, compiled once, kept.
+
+A profile's entries may hold for some capabilities, architectures or kernels only. Resolving
+one gives a plain OCI filter; compiling that takes libseccomp some tens of milliseconds, so the
+result is kept under the hash of everything that went into it. The default profile is moby's
+(``profiles/seccomp-default.json``, Apache-2.0).
+
+Source: moby/profiles seccomp, runtime-spec config-linux.md "Seccomp".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from barque.engine.facts import HostFacts
+from barque.engine.security import parse_security_options
+from barque.errors import FailedPrecondition, InvalidArgument
+from barque.models import oci
+from barque.models.api import HostConfig
+from barque.models.container import ContainerRecord
+from barque.runtime import capabilities
+from barque.runtime.seccomp import compile_filter, libseccomp_version, plan_flags, plan_rules
+
+UNCONFINED = "unconfined"
+BUILTIN = "builtin"
+_COMPILER = "1"
+"""To be counted up when ``compile_filter`` gives other instructions for the same profile."""
+
+_NATIVE_ARCHITECTURES = {
+    "386": "SCMP_ARCH_X86",
+    "amd64": "SCMP_ARCH_X86_64",
+    "arm": "SCMP_ARCH_ARM",
+    "arm64": "SCMP_ARCH_AARCH64",
+    "loong64": "SCMP_ARCH_LOONGARCH64",
+    "mips64": "SCMP_ARCH_MIPS64",
+    "ppc64le": "SCMP_ARCH_PPC64LE",
+    "riscv64": "SCMP_ARCH_RISCV64",
+    "s390x": "SCMP_ARCH_S390X",
+}
+
+
+class _Json(msgspec.Struct, rename="camel", kw_only=True):
+    """Base: camelCase on the wire."""
+
+
+class _ArchMap(_Json):
+    architecture: str
+    sub_architectures: list[str] | None = None
+
+
+class _Filter(_Json):
+    """The conditions of ``includes`` and ``excludes``."""
+
+    caps: list[str] | None = None
+    arches: list[str] | None = None
+    min_kernel: str | None = None
+
+
+class _Syscall(_Json):
+    action: str
+    name: str = ""
+    names: list[str] | None = None
+    errno_ret: int | None = None
+    args: list[oci.SeccompArg] | None = None
+    includes: _Filter | None = None
+    excludes: _Filter | None = None
+
+
+class Profile(_Json):
+    """A profile in docker's JSON form, which is OCI's with conditions."""
+
+    default_action: str = ""
+    default_errno_ret: int | None = None
+    architectures: list[str] | None = None
+    arch_map: list[_ArchMap] | None = None
+    flags: list[str] | None = None
+    syscalls: list[_Syscall] | None = None
+
+
+_decode_profile = msgspec.json.Decoder(Profile).decode
+
+
+def parse_profile(text: str | bytes) -> Profile:
+    """Parse a profile's JSON. Raises InvalidArgument."""
+    try:
+        profile = _decode_profile(text)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from error
+    if profile.architectures and profile.arch_map:
+        raise InvalidArgument(
+            "both 'architectures' and 'archMap' are specified in the seccomp profile, use "
+            "either 'architectures' or 'archMap'"
+        )
+    for entry in profile.syscalls or ():
+        if entry.name and entry.names:
+            raise InvalidArgument(
+                "both 'name' and 'names' are specified in the seccomp profile, use either "
+                "'name' or 'names'"
+            )
+        for condition in (entry.includes, entry.excludes):
+            if condition and condition.min_kernel:
+                _parse_version(condition.min_kernel)
+    return profile
+
+
+@cache
+def default_profile() -> Profile:
+    """Return moby's default profile, read once."""
+    return parse_profile((Path(__file__).parent / "profiles" / "seccomp-default.json").read_bytes())
+
+
+def _parse_version(text: str) -> tuple[int, int]:
+    parts = text.split(".")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise InvalidArgument(f'invalid kernel version: {text}, expected "<kernel>.<major>"')
+    return int(parts[0]), int(parts[1])
+
+
+def _applies(entry: _Syscall, bounding: Collection[str], facts: HostFacts) -> bool:
+    """Say whether an entry holds: nothing excludes it, and all that it wants is there."""
+    excludes, includes = entry.excludes, entry.includes
+    if excludes and (
+        facts.architecture in (excludes.arches or ())
+        or any(cap in bounding for cap in excludes.caps or ())
+        or (excludes.min_kernel and facts.kernel >= _parse_version(excludes.min_kernel))
+    ):
+        return False
+    return not includes or not (
+        (includes.arches and facts.architecture not in includes.arches)
+        or not all(cap in bounding for cap in includes.caps or ())
+        or (includes.min_kernel and facts.kernel < _parse_version(includes.min_kernel))
+    )
+
+
+def resolve_profile(
+    profile: Profile, bounding: Collection[str], facts: HostFacts
+) -> oci.Seccomp | None:
+    """Resolve a profile for a bounding set on this host; None for one that filters nothing."""
+    if not profile.default_action and not profile.syscalls:
+        return None
+    architectures = list(profile.architectures or ())
+    native = _NATIVE_ARCHITECTURES.get(facts.architecture, "")
+    for group in profile.arch_map or ():
+        if group.architecture == native:
+            architectures += [native, *(group.sub_architectures or ())]
+            break
+    return oci.Seccomp(
+        default_action=profile.default_action,
+        default_errno_ret=profile.default_errno_ret,
+        architectures=architectures,
+        flags=list(profile.flags or ()),
+        syscalls=[
+            oci.Syscall(
+                names=entry.names or [entry.name],
+                action=entry.action,
+                errno_ret=entry.errno_ret,
+                args=entry.args or [],
+            )
+            for entry in profile.syscalls or ()
+            if _applies(entry, bounding, facts)
+        ],
+    )
+
+
+def check_profile(text: str, facts: HostFacts) -> None:
+    """Check a profile that a client gave, as far as that goes without compiling it.
+
+    Raises InvalidArgument or NotImplementedHere.
+    """
+    resolved = resolve_profile(parse_profile(text), (), facts)
+    if resolved is not None:
+        plan_rules(resolved)
+        plan_flags(resolved.flags)
+
+
+def select_profile(host: HostConfig, facts: HostFacts) -> Profile | None:
+    """Choose the profile of a container; None is unconfined.
+
+    Raises InvalidArgument for a bad one, FailedPrecondition where the kernel has no seccomp
+    and a profile was asked for.
+    """
+    wanted = parse_security_options(host.security_opt).seccomp
+    if wanted == UNCONFINED or (host.privileged and not wanted):
+        return None
+    if not facts.seccomp:
+        if wanted not in {"", BUILTIN}:
+            raise FailedPrecondition(
+                "seccomp is not enabled in your kernel, cannot run a custom seccomp profile"
+            )
+        return None
+    return default_profile() if wanted in {"", BUILTIN} else parse_profile(wanted)
+
+
+_Key = tuple[bool, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+
+class SeccompProfiles:
+    """Compiled filters in ``directory`` (data-root/seccomp), by the hash of what went in."""
+
+    def __init__(self, directory: Path, facts: HostFacts) -> None:
+        self._directory = directory
+        self._facts = facts
+        self._paths: dict[_Key, str] = {}
+        self._compiling = asyncio.Lock()
+
+    async def path_for(self, record: ContainerRecord) -> str:
+        """Return the host path of the container's compiled filter, "" if it runs unfiltered.
+
+        Microseconds when such a container ran before; else compiles in a thread. Raises
+        InvalidArgument, NotImplementedHere or FailedPrecondition.
+        """
+        host = record.host_config
+        key = (
+            host.privileged,
+            tuple(host.security_opt or ()),
+            tuple(host.cap_add or ()),
+            tuple(host.cap_drop or ()),
+        )
+        path = self._paths.get(key)
+        if path is not None:
+            return path
+        async with self._compiling:
+            path = self._paths.get(key)
+            if path is None:
+                path = await asyncio.to_thread(self._compile, host)
+                self._paths[key] = path
+        return path
+
+    def _compile(self, host: HostConfig) -> str:
+        profile = select_profile(host, self._facts)
+        if profile is None:
+            return ""
+        bounding = capabilities.choose(host.cap_add, host.cap_drop, privileged=host.privileged)
+        resolved = resolve_profile(profile, frozenset(bounding), self._facts)
+        if resolved is None:
+            return ""
+        ingredients = (
+            _COMPILER.encode(),
+            libseccomp_version().encode(),
+            self._facts.architecture.encode(),
+            msgspec.json.encode(resolved),
+        )
+        digest = hashlib.sha256(b"\0".join(ingredients)).hexdigest()
+        path = self._directory / f"{digest}.bpf"
+        if not path.exists():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_atomically(path, compile_filter(resolved))
+        return str(path)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write the whole file or nothing, also when the machine crashes."""
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,530 @@
+"""From a container's record to what its init is told.
+
+``merge_image`` is for create: the image's config under the client's. ``build_launch`` is for
+every start and stands in the way of it, so that parts which are the same for all containers
+are made once. The documents made here share those parts: they are to be encoded, not changed.
+
+Source: the Engine API's ContainerConfig and HostConfig; runtime-spec config.md; dockerd's
+daemon/oci_linux.go for what docker fills in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from barque.engine.devices import (
+    device_rules,
+    find_device_number,
+    find_devices,
+    parse_device_rule,
+)
+from barque.engine.facts import HostFacts
+from barque.engine.mounts import clean_path
+from barque.engine.propagation import root_propagation
+from barque.engine.security import parse_security_options
+from barque.engine.tmpfs import merge_tmpfs_options, parse_tmpfs_text
+from barque.engine.validate import normal_sysctl
+from barque.errors import InvalidArgument
+from barque.models import oci
+from barque.models.api import ContainerConfig, HostConfig, ThrottleDevice
+from barque.models.container import ContainerRecord, ExecRecord, MountPoint
+from barque.models.ids import ContainerId
+from barque.models.image import Healthcheck, ImageConfig
+from barque.models.launch import (
+    ContainerLaunch,
+    CopyUp,
+    ExecLaunch,
+    Interface,
+    RootfsMount,
+    UserNames,
+)
+from barque.runtime import capabilities
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_INFINITY = 2**64 - 1
+_CFS_PERIOD_US = 100_000
+
+# -- create: the image's config under the client's ------------------------------------------
+
+
+class Merged(NamedTuple):
+    """A config with the image's defaults in it, and the command split into path and rest."""
+
+    config: ContainerConfig
+    path: str
+    args: list[str]
+
+
+def _words(value: list[str] | str | None) -> list[str] | None:
+    return [value] if isinstance(value, str) else value
+
+
+def _merge_healthcheck(user: Healthcheck | None, image: Healthcheck | None) -> Healthcheck | None:
+    """Take each field that the user left out from the image."""
+    if user is None or image is None:
+        return user or image
+    return Healthcheck(
+        test=user.test or image.test,
+        interval=user.interval or image.interval,
+        timeout=user.timeout or image.timeout,
+        start_period=user.start_period or image.start_period,
+        start_interval=user.start_interval or image.start_interval,
+        retries=user.retries or image.retries,
+    )
+
+
+def _merge_env(user: list[str] | None, image: list[str] | None) -> list[str] | None:
+    """Put the image's variables behind the user's, those apart that the user gives."""
+    if not user or not image:
+        return user or image
+    given = {entry.partition("=")[0] for entry in user}
+    return [*user, *(entry for entry in image if entry.partition("=")[0] not in given)]
+
+
+def merge_image(config: ContainerConfig, image: ImageConfig | None) -> Merged:
+    """Merge by docker's rules; neither argument is changed. ``None``: no image (scratch).
+
+    Raises InvalidArgument ``no command specified``.
+    """
+    entrypoint, cmd = _words(config.entrypoint), _words(config.cmd)
+    changes: dict[str, object] = {"labels": config.labels or {}}
+    if image is not None:
+        defaults = image.config
+        if not entrypoint:
+            if not cmd:
+                cmd = defaults.cmd
+            if entrypoint is None:
+                entrypoint = defaults.entrypoint
+        changes = {
+            "user": config.user or defaults.user,
+            "working_dir": config.working_dir or defaults.working_dir,
+            "stop_signal": config.stop_signal or defaults.stop_signal,
+            "env": _merge_env(config.env, defaults.env),
+            "labels": {**(defaults.labels or {}), **(config.labels or {})},
+            "exposed_ports": _union(config.exposed_ports, defaults.exposed_ports),
+            "volumes": _union(config.volumes, defaults.volumes),
+            "healthcheck": _merge_healthcheck(config.healthcheck, defaults.healthcheck),
+        }
+    if entrypoint == [""]:
+        entrypoint = None
+    command = [*(entrypoint or ()), *(cmd or ())]
+    if not command:
+        raise InvalidArgument("no command specified")
+    merged = msgspec.structs.replace(config, entrypoint=entrypoint, cmd=cmd, **changes)
+    return Merged(merged, command[0], command[1:])
+
+
+def _union(
+    user: dict[str, object] | None, image: dict[str, object] | None
+) -> dict[str, object] | None:
+    return {**image, **(user or {})} if image else user
+
+
+# -- start: what is the same for many --------------------------------------------------------
+
+_PROC = oci.Mount(
+    destination="/proc", type="proc", source="proc", options=["nosuid", "noexec", "nodev"]
+)
+_DEV = oci.Mount(
+    destination="/dev",
+    type="tmpfs",
+    source="tmpfs",
+    options=["nosuid", "strictatime", "mode=755", "size=65536k"],
+)
+_PTS = oci.Mount(
+    destination="/dev/pts",
+    type="devpts",
+    source="devpts",
+    options=["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+)
+_MQUEUE = oci.Mount(
+    destination="/dev/mqueue",
+    type="mqueue",
+    source="mqueue",
+    options=["nosuid", "noexec", "nodev"],
+)
+_HOST_SHM = oci.Mount(
+    destination="/dev/shm", type="bind", source="/dev/shm", options=["rbind", "rprivate"]
+)
+_NAMESPACES = {
+    kind: oci.Namespace(type=kind) for kind in ("mount", "network", "uts", "pid", "ipc", "cgroup")
+}
+_DENY_ALL = oci.DeviceRule(allow=False)
+_ALLOW_ALL = oci.DeviceRule(allow=True)
+_CONSOLE = oci.DeviceRule(allow=True, type="c", major=5, minor=1)
+
+
+@lru_cache(maxsize=2)
+def _sys(*, writable: bool) -> oci.Mount:
+    options = ["nosuid", "noexec", "nodev"]
+    return oci.Mount(
+        destination="/sys",
+        type="sysfs",
+        source="sysfs",
+        options=options if writable else [*options, "ro"],
+    )
+
+
+@lru_cache(maxsize=2)
+def _cgroup(*, writable: bool) -> oci.Mount:
+    options = ["nosuid", "noexec", "nodev"]
+    return oci.Mount(
+        destination="/sys/fs/cgroup",
+        type="cgroup",
+        source="cgroup",
+        options=options if writable else ["ro", *options],
+    )
+
+
+@lru_cache(maxsize=16)
+def _shm(size_bytes: int) -> oci.Mount:
+    return oci.Mount(
+        destination="/dev/shm",
+        type="tmpfs",
+        source="shm",
+        options=["nosuid", "noexec", "nodev", "mode=1777", f"size={size_bytes}"],
+    )
+
+
+@lru_cache(maxsize=64)
+def _capabilities(
+    add: tuple[str, ...], drop: tuple[str, ...], *, privileged: bool
+) -> oci.Capabilities:
+    names = list(capabilities.choose(add, drop, privileged=privileged))
+    return oci.Capabilities(bounding=names, effective=names, permitted=names)
+
+
+# -- start: the parts ------------------------------------------------------------------------
+
+
+def environment(config: ContainerConfig, *, tty: bool, extra: Iterable[str] = ()) -> list[str]:
+    """Return docker's environment: PATH, HOSTNAME, TERM with a terminal, then the config's.
+
+    A later entry replaces an earlier one in its place; one without ``=`` takes it out. An
+    image's entry without a name, which no program could read, is left out.
+    ``extra`` is an exec's own. HOME is set by the runtime, which knows the user.
+    """
+    variables = {"PATH": f"PATH={DEFAULT_PATH}", "HOSTNAME": f"HOSTNAME={config.hostname}"}
+    if tty:
+        variables["TERM"] = "TERM=xterm"
+    for entries in (config.env or (), extra):
+        for entry in entries:
+            name, equals, _ = entry.partition("=")
+            if equals and name:
+                variables[name] = entry
+            elif not equals:
+                variables.pop(name, None)
+    return list(variables.values())
+
+
+def cgroups_path(host: HostConfig, container_id: ContainerId, parent: str = "/barque") -> str:
+    """Return the container's control group: below ``CgroupParent``, or below ``parent``."""
+    chosen = host.cgroup_parent or parent
+    return clean_path(f"/{chosen}/{container_id}")
+
+
+def _process(
+    record: ContainerRecord, args: list[str], env: list[str], cwd: str, *, terminal: bool
+) -> oci.Process:
+    """Describe what the container's own process and its execs have in common."""
+    if cwd and not cwd.startswith("/"):
+        raise InvalidArgument(
+            f"the working directory '{cwd}' is invalid, it needs to be an absolute path"
+        )
+    host = record.host_config
+    return oci.Process(
+        terminal=terminal,
+        args=args,
+        env=env,
+        cwd=cwd or "/",
+        capabilities=_capabilities(
+            tuple(host.cap_add or ()), tuple(host.cap_drop or ()), privileged=host.privileged
+        ),
+        rlimits=[
+            oci.Rlimit(
+                type=f"RLIMIT_{limit.name.upper()}",
+                soft=_INFINITY if limit.soft == -1 else limit.soft,
+                hard=_INFINITY if limit.hard == -1 else limit.hard,
+            )
+            for limit in host.ulimits or ()
+        ],
+        no_new_privileges=parse_security_options(host.security_opt).no_new_privileges,
+        oom_score_adj=host.oom_score_adj,
+    )
+
+
+def _bind(point: MountPoint) -> oci.Mount:
+    options = ["rbind" if point.recursive else "bind"]
+    if not point.rw:
+        options.append("rro" if point.recursive and point.recursive_readonly else "ro")
+    options.append(point.propagation or "rprivate")
+    return oci.Mount(
+        destination=point.destination, type="bind", source=point.source, options=options
+    )
+
+
+def _tmpfs(destination: str, options: list[str]) -> oci.Mount:
+    return oci.Mount(destination=destination, type="tmpfs", source="tmpfs", options=options)
+
+
+def _depth(mount: oci.Mount) -> int:
+    return mount.destination.count("/")
+
+
+def _mounts(record: ContainerRecord, files: Path) -> list[oci.Mount]:
+    """Return docker's mounts and then the user's, those nearer to the root first.
+
+    A mount of the user takes the place of a default one; one on /dev of all below it.
+    """
+    host = record.host_config
+    user = [
+        _tmpfs(point.destination, merge_tmpfs_options(point.options))
+        if point.type == "tmpfs"
+        else _bind(point)
+        for point in record.mounts
+    ]
+    for destination, text in (host.tmpfs or {}).items():
+        user.append(_tmpfs(clean_path(destination), parse_tmpfs_text(text)))
+    taken = {mount.destination for mount in user}
+    if not record.config.network_disabled:
+        options = ["rbind", "ro", "rprivate"] if host.readonly_rootfs else ["rbind", "rprivate"]
+        for name in ("resolv.conf", "hostname", "hosts"):
+            place = f"/etc/{name}"
+            if place not in taken:
+                source = f"{files}/{name}"
+                user.append(
+                    oci.Mount(destination=place, type="bind", source=source, options=options)
+                )
+    user.sort(key=_depth)
+    writable = parse_security_options(host.security_opt).writable_cgroups
+    defaults = [
+        _PROC,
+        _DEV,
+        _PTS,
+        _sys(writable=host.privileged),
+        _cgroup(writable=host.privileged if writable is None else writable),
+        _MQUEUE,
+    ]
+    if host.ipc_mode == "host":
+        defaults.append(_HOST_SHM)
+    elif host.ipc_mode != "none":
+        defaults.append(_shm(host.shm_size))
+    if taken:
+        own_dev = "/dev" in taken
+        defaults = [
+            mount
+            for mount in defaults
+            if mount.destination not in taken
+            and not (own_dev and mount.destination.startswith("/dev/"))
+        ]
+    return defaults + user
+
+
+def _namespaces(host: HostConfig) -> list[oci.Namespace]:
+    """Return the namespaces that are not the host's, be they new or another container's."""
+    shared = {
+        "network": host.network_mode == "host",
+        "uts": host.uts_mode == "host",
+        "pid": host.pid_mode == "host",
+        "ipc": host.ipc_mode == "host",
+        "cgroup": host.cgroupns_mode == "host",
+    }
+    return [value for kind, value in _NAMESPACES.items() if not shared.get(kind)]
+
+
+def _memory(host: HostConfig) -> oci.Memory | None:
+    unlimited_swap = host.memory > 0 and host.memory_swap == -1
+    memory = oci.Memory(
+        limit=host.memory if host.memory > 0 else None,
+        reservation=host.memory_reservation if host.memory_reservation > 0 else None,
+        swap=host.memory_swap if host.memory_swap > 0 or unlimited_swap else None,
+        swappiness=host.memory_swappiness,
+        disable_oom_killer=host.oom_kill_disable or None,
+    )
+    return memory if memory != oci.Memory() else None
+
+
+def _cpu(host: HostConfig) -> oci.Cpu | None:
+    quota, period = host.cpu_quota or None, host.cpu_period or None
+    if host.nano_cpus > 0:
+        quota, period = host.nano_cpus * _CFS_PERIOD_US // 10**9, _CFS_PERIOD_US
+    cpu = oci.Cpu(
+        shares=host.cpu_shares or None,
+        quota=quota,
+        period=period,
+        realtime_runtime=host.cpu_realtime_runtime or None,
+        realtime_period=host.cpu_realtime_period or None,
+        cpus=host.cpuset_cpus,
+        mems=host.cpuset_mems,
+    )
+    return cpu if cpu != oci.Cpu() else None
+
+
+def _throttle(devices: list[ThrottleDevice] | None) -> list[oci.ThrottleDevice]:
+    found = []
+    for device in devices or ():
+        major, minor = find_device_number(device.path)
+        found.append(oci.ThrottleDevice(major=major, minor=minor, rate=device.rate))
+    return found
+
+
+def _block_io(host: HostConfig) -> oci.BlockIO | None:
+    weights = []
+    for device in host.blkio_weight_device or ():
+        major, minor = find_device_number(device.path)
+        weights.append(oci.WeightDevice(major=major, minor=minor, weight=device.weight))
+    block_io = oci.BlockIO(
+        weight=host.blkio_weight or None,
+        weight_device=weights,
+        throttle_read_bps_device=_throttle(host.blkio_device_read_bps),
+        throttle_write_bps_device=_throttle(host.blkio_device_write_bps),
+        throttle_read_iops_device=_throttle(host.blkio_device_read_i_ops),
+        throttle_write_iops_device=_throttle(host.blkio_device_write_i_ops),
+    )
+    return block_io if block_io != oci.BlockIO() else None
+
+
+def _devices(host: HostConfig) -> tuple[list[oci.Device], list[oci.DeviceRule]]:
+    """Return the nodes to make and the rules to set.
+
+    The runtime adds the nodes of every /dev and their rules; only docker's others stand here.
+    """
+    devices: list[oci.Device] = []
+    if host.privileged:
+        for mapping in host.devices or ():
+            if mapping.path_in_container not in {"", mapping.path_on_host}:
+                devices += find_devices(mapping)
+        return devices, [_ALLOW_ALL]
+    rules = [_DENY_ALL, _CONSOLE]
+    for mapping in host.devices or ():
+        found = find_devices(mapping)
+        devices += found
+        rules += device_rules(found, mapping.cgroup_permissions or "rwm")
+    rules += [parse_device_rule(text) for text in host.device_cgroup_rules or ()]
+    return devices, rules
+
+
+def build_resources(host: HostConfig, rules: list[oci.DeviceRule] | None = None) -> oci.Resources:
+    """Return the limits in ``host`` as a control group's. Raises InvalidArgument.
+
+    ``rules`` are the device rules; a running container's are not touched by leaving them out.
+    """
+    limit = host.pids_limit
+    return oci.Resources(
+        devices=rules or [],
+        memory=_memory(host),
+        cpu=_cpu(host),
+        pids=oci.Pids(limit=limit) if limit and limit > 0 else None,
+        block_io=_block_io(host),
+    )
+
+
+def _sysctls(host: HostConfig, facts: HostFacts) -> dict[str, str]:
+    own_network = host.network_mode != "host" and not host.network_mode.startswith("container:")
+    sysctls = dict(facts.default_sysctls) if own_network else {}
+    for name, value in (host.sysctls or {}).items():
+        sysctls[normal_sysctl(name)] = value
+    return sysctls
+
+
+# -- start: the whole ------------------------------------------------------------------------
+
+
+def build_launch(
+    record: ContainerRecord,
+    *,
+    rootfs: RootfsMount,
+    files: Path,
+    interfaces: list[Interface],
+    joins: Mapping[str, int],
+    seccomp_path: str,
+    facts: HostFacts,
+    cgroups_path: str,
+) -> ContainerLaunch:
+    """Describe a container's task.
+
+    ``files`` is the directory with hosts, hostname and resolv.conf (of the container whose
+    network is joined, if one is). ``joins`` has the index of a descriptor for each namespace of
+    another container. Volumes are filled from the image at the first start only.
+
+    Raises InvalidArgument where the host has changed since create (a device is gone, a
+    source's mount is no longer shared), and for an image's relative working directory.
+    """
+    config, host = record.config, record.host_config
+    devices, rules = _devices(host)
+    own_uts = host.uts_mode != "host"
+    own_pids = host.pid_mode != "host" and not host.pid_mode.startswith("container:")
+    spec = oci.Spec(
+        root=oci.Root(path="", readonly=host.readonly_rootfs),
+        process=_process(
+            record,
+            [record.path, *record.args],
+            environment(config, tty=config.tty),
+            config.working_dir,
+            terminal=config.tty,
+        ),
+        hostname=config.hostname if own_uts else "",
+        domainname=config.domainname if own_uts else "",
+        mounts=_mounts(record, files),
+        annotations=host.annotations or {},
+        linux=oci.Linux(
+            namespaces=_namespaces(host),
+            devices=devices,
+            cgroups_path=cgroups_path,
+            resources=build_resources(host, rules),
+            rootfs_propagation=root_propagation(
+                [(p.source, p.propagation) for p in record.mounts if p.type == "bind"]
+            ),
+            sysctl=_sysctls(host, facts),
+            masked_paths=host.masked_paths or [],
+            readonly_paths=host.readonly_paths or [],
+        ),
+    )
+    return ContainerLaunch(
+        spec=spec,
+        rootfs=rootfs,
+        names=UserNames(user=config.user, groups=host.group_add or []),
+        interfaces=interfaces,
+        seccomp_path=seccomp_path,
+        joins=dict(joins),
+        copy_ups=[
+            CopyUp(source=point.destination, target=point.source)
+            for point in record.mounts
+            if point.copy_up and not record.started_once
+        ],
+        init=bool(host.init) and own_pids,
+        host_devices=host.privileged,
+    )
+
+
+def build_exec(
+    record: ContainerRecord, exec_: ExecRecord, *, seccomp_path: str, cgroups_path: str
+) -> ExecLaunch:
+    """Describe a further process of a running container.
+
+    It is like the container's own but for what the exec says: command, user, directory,
+    terminal, and all capabilities if privileged. ``seccomp_path`` is the container's filter,
+    which docker keeps for privileged execs as well. Raises InvalidArgument for a relative
+    working directory.
+    """
+    config = record.config
+    process = _process(
+        record,
+        exec_.cmd,
+        environment(config, tty=exec_.tty, extra=exec_.env),
+        exec_.working_dir or config.working_dir,
+        terminal=exec_.tty,
+    )
+    if exec_.privileged:
+        process.capabilities = _capabilities((), (), privileged=True)
+    return ExecLaunch(
+        process=process,
+        names=UserNames(user=exec_.user or config.user, groups=record.host_config.group_add or []),
+        seccomp_path=seccomp_path,
+        cgroups_path=cgroups_path,
+    )

@@ -1,0 +1,116 @@
+"""What the engine knows of itself and of its host."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from barque.engine.facts import HostFacts
+from barque.store.settings import SettingStore
+
+_ID_KEY = "engine-id"
+
+
+class SystemFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts for ``info`` and ``version``. ``architecture`` is the kernel's name (x86_64)."""
+
+    id: str
+    hostname: str
+    kernel_version: str
+    operating_system: str
+    os_version: str
+    architecture: str
+    cpus: int
+    memory_bytes: int
+    cgroup_version: int
+    storage_driver: str
+    storage_status: list[list[str]]
+    security_options: list[str]
+    swap_limit: bool
+    ipv4_forwarding: bool
+    warnings: list[str]
+
+
+class SystemInfo:
+    """Answers what the engine and its host are."""
+
+    def __init__(
+        self, settings: SettingStore, host: HostFacts, storage_driver: str, storage_path: Path
+    ) -> None:
+        self._host = host
+        self._driver = storage_driver
+        self._storage = storage_path
+        self.id = settings.find(_ID_KEY) or ""
+        """Of this data-root, for ever."""
+        if not self.id:
+            self.id = str(uuid.uuid4())
+            settings.put(_ID_KEY, self.id)
+        self._system, self._version = read_os_release()
+
+    def facts(self) -> SystemFacts:
+        """Return what is so now."""
+        host = self._host
+        kernel = os.uname()
+        forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text(encoding="ascii").strip()
+        warnings = []
+        if not host.cgroups.swap_limit:
+            warnings.append("WARNING: No swap limit support")
+        if forwarding != "1":
+            warnings.append("WARNING: IPv4 forwarding is disabled")
+        return SystemFacts(
+            id=self.id,
+            hostname=kernel.nodename,
+            kernel_version=kernel.release,
+            operating_system=self._system,
+            os_version=self._version,
+            architecture=kernel.machine,
+            cpus=host.cpus,
+            memory_bytes=host.memory_bytes,
+            cgroup_version=host.cgroups.version,
+            storage_driver=self._driver,
+            storage_status=[["Backing Filesystem", find_filesystem(str(self._storage))]],
+            security_options=_security_options(host),
+            swap_limit=host.cgroups.swap_limit,
+            ipv4_forwarding=forwarding == "1",
+            warnings=warnings,
+        )
+
+
+def _security_options(host: HostFacts) -> list[str]:
+    options = []
+    if host.seccomp:
+        options.append("name=seccomp,profile=builtin")
+    if Path("/proc/self/ns/cgroup").exists():
+        options.append("name=cgroupns")
+    return options
+
+
+def read_os_release() -> tuple[str, str]:
+    """Return the host's PRETTY_NAME and VERSION_ID. Source: os-release(5)."""
+    values = {}
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            text = Path(path).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            continue
+        lines = (line.partition("=") for line in text.splitlines() if "=" in line)
+        values = {key: value.strip("\"'") for key, _, value in lines}
+        break
+    return values.get("PRETTY_NAME", "Linux"), values.get("VERSION_ID", "")
+
+
+def find_filesystem(path: str) -> str:
+    """Return the type of the file system that ``path`` is on, as mounted."""
+    best, found = "", "unknown"
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    real = os.path.realpath(path)
+    for line in text.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = fields.split(" ")[4].encode().decode("unicode_escape")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, found = point, rest.split(" ")[0]
+    return found

@@ -1,0 +1,236 @@
+"""Putting images together: blobs, layers, records; all of them, or nothing is left.
+
+Nothing of an assembly can be seen before ``register``. Leaving its context, whether after
+success, failure or cancellation, drops everything that no image took over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from barque.content.digests import digest_bytes
+from barque.content.store import ContentStore, Ingest
+from barque.errors import AlreadyExists, InvalidArgument
+from barque.images.archive import Archive, Member
+from barque.images.catalog import Catalog
+from barque.images.feed import run_fed, run_in_thread
+from barque.images.garbage import UNPACK_KEY, Garbage, Lease
+from barque.images.layers import Metered, Unpacked, unpack
+from barque.images.record import decode_config
+from barque.images.reference import Reference
+from barque.images.tar import Limits
+from barque.models.ids import Digest, ImageId
+from barque.models.image import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest
+from barque.snapshots.contract import Snapshotter
+from barque.store.images import ImageRow, LayerRow
+
+
+class Assembly:
+    """One operation that makes images. An async context manager; use it on the loop."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        content: ContentStore,
+        snapshotter: Snapshotter,
+        garbage: Garbage,
+        limits: Limits,
+    ) -> None:
+        self._catalog = catalog
+        self._content = content
+        self._snapshotter = snapshotter
+        self._limits = limits
+        self._lease = Lease(garbage)
+        self._cleanup = ExitStack()
+        self._layers: dict[str, LayerRow] = {}
+        self._images: list[tuple[ImageRow, ImageConfig]] = []
+        self._tags: list[tuple[Reference, ImageId]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._cleanup.close()
+        self._lease.release()
+        await asyncio.to_thread(self._content.reap)
+
+    # Streams
+
+    async def stage(self, stream: AsyncIterator[bytes]) -> Archive:
+        """Stage an archive of images. It is closed with the assembly."""
+        archive = Archive(self._content)
+        self._cleanup.callback(archive.close)
+        await run_fed(
+            stream, lambda feed, stop: archive.read_from(Metered(feed, stop)), "stage-archive"
+        )
+        return archive
+
+    async def unpack_stream(self, stream: AsyncIterator[bytes]) -> LayerRow:
+        """Unpack a layer without parent from a stream, and keep its blob as it came."""
+        ingest = self._content.ingest()
+        self._cleanup.callback(ingest.abort)
+        key = UNPACK_KEY + secrets.token_hex(8)
+        mount = await self._snapshotter.prepare_async(key, "")
+        with ExitStack() as undo:
+            undo.callback(self._snapshotter.remove, key)
+            unpacked = await run_fed(
+                stream,
+                lambda feed, stop: unpack(Metered(feed, stop, ingest), mount, "", self._limits),
+                "unpack-layer",
+            )
+            chain_id = unpacked.diff_id
+            self._commit_layer(key, chain_id, unpacked, undo)
+        digest = await self._commit_ingest(ingest)
+        return _describe(digest, ingest.size, chain_id, unpacked)
+
+    async def _commit_ingest(self, ingest: Ingest) -> Digest:
+        digest = ingest.digest
+        self._lease.hold_blob(digest)
+        await _finish(lambda: ingest.commit(digest))
+        return digest
+
+    # Layers
+
+    def find_layer(self, chain_id: str) -> LayerRow | None:
+        """Return a layer that is unpacked and stored already, and hold it."""
+        row = self._layers.get(chain_id) or self._find_stored(chain_id)
+        if row is not None:
+            self._lease.hold_layer(chain_id)
+            self._lease.hold_blob(row.digest)
+        return row
+
+    def _find_stored(self, chain_id: str) -> LayerRow | None:
+        if self._catalog.chain_users[chain_id] and self._snapshotter.find(chain_id):
+            for image in self._catalog.images.values():
+                for row in image.layers:
+                    if row.chain_id == chain_id and self._content.has(row.digest):
+                        return row
+        return None
+
+    async def unpack_member(
+        self,
+        member: Member,
+        diff_id: str,
+        parent: str,
+        chain_id: str,
+        progress: Callable[[Metered], object],
+    ) -> LayerRow:
+        """Unpack a staged layer on ``parent`` and keep its blob as it came.
+
+        ``progress`` is given the source once, whose ``bytes_read`` tells how far it is.
+        Raises InvalidArgument if the layer is not the one that ``diff_id`` names.
+        """
+        key = UNPACK_KEY + secrets.token_hex(8)
+        mount = await self._snapshotter.prepare_async(key, parent)
+        with ExitStack() as undo, member.open(self._content) as file:
+            undo.callback(self._snapshotter.remove, key)
+
+            def work(stop: threading.Event) -> Unpacked:
+                source = Metered(file, stop)
+                progress(source)
+                return unpack(source, mount, parent, self._limits)
+
+            unpacked = await run_in_thread(work, "unpack-layer")
+            if unpacked.diff_id != diff_id:
+                raise InvalidArgument(
+                    f"invalid archive: a layer has diff ID {unpacked.diff_id}, but the image's "
+                    f"config says {diff_id}"
+                )
+            self._commit_layer(key, chain_id, unpacked, undo)
+        self._lease.hold_blob(member.digest)
+        await _finish(lambda: member.commit(self._content))
+        row = _describe(member.digest, member.size, chain_id, unpacked)
+        self._layers[chain_id] = row
+        return row
+
+    def _commit_layer(self, key: str, chain_id: str, unpacked: Unpacked, undo: ExitStack) -> None:
+        self._lease.hold_layer(chain_id)
+        try:
+            self._snapshotter.commit(chain_id, key, unpacked.size_bytes)
+        except AlreadyExists:
+            return  # somebody else was faster; ours is removed
+        undo.pop_all()
+
+    # Images
+
+    async def add_image(
+        self,
+        config_bytes: bytes,
+        layers: list[LayerRow],
+        tags: list[Reference],
+        manifest_bytes: bytes | None = None,
+    ) -> ImageId:
+        """Store an image's documents and note it for ``register``.
+
+        A manifest is made where none is given.
+        """
+        config = decode_config(config_bytes)
+        digest = await self._add_blob(config_bytes)
+        if manifest_bytes is None:
+            manifest_bytes = _make_manifest(digest, len(config_bytes), layers)
+        manifest_digest = await self._add_blob(manifest_bytes)
+        row = ImageRow(
+            id=ImageId(digest),
+            created=config.created or "",
+            manifest_digest=manifest_digest,
+            layers=layers,
+        )
+        self._images.append((row, config))
+        self.add_tags(row.id, tags)
+        return row.id
+
+    def add_tags(self, image_id: ImageId, tags: list[Reference]) -> None:
+        """Note names for ``register``."""
+        self._tags += [(tag, image_id) for tag in tags]
+
+    async def _add_blob(self, content: bytes) -> Digest:
+        digest = digest_bytes(content)
+        self._lease.hold_blob(digest)
+        await _finish(lambda: self._content.add(content))
+        return digest
+
+    def register(self) -> None:
+        """Make all images and names visible, at once."""
+        self._catalog.register(self._images, self._tags)
+
+
+async def _finish(work: Callable[[], object]) -> None:
+    """Run ``work`` in a thread, and do not leave before it has ended, even if cancelled."""
+    await run_in_thread(lambda _stop: work(), "commit-blob")
+
+
+def _describe(digest: Digest, size: int, chain_id: str, unpacked: Unpacked) -> LayerRow:
+    return LayerRow(
+        digest=digest,
+        media_type=unpacked.media_type,
+        size=size,
+        diff_id=unpacked.diff_id,
+        chain_id=chain_id,
+        unpacked_size=unpacked.size_bytes,
+    )
+
+
+def _make_manifest(config: Digest, config_size: int, layers: list[LayerRow]) -> bytes:
+    manifest = Manifest(
+        schema_version=2,
+        media_type=OCI_MANIFEST,
+        config=Descriptor(media_type=OCI_CONFIG, digest=config, size=config_size),
+        layers=[
+            Descriptor(media_type=layer.media_type, digest=layer.digest, size=layer.size)
+            for layer in layers
+        ],
+    )
+    return msgspec.json.encode({"mediaType": OCI_MANIFEST, **msgspec.to_builtins(manifest)})

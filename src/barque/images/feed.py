@@ -1,0 +1,168 @@
+"""Long work on a stream that arrives on the event loop: a thread of its own, fed with
+back-pressure.
+
+The thread is not of the loop's pool: a client that sends slowly would hold a place there,
+and a few of them would stop every other operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from barque.errors import BarqueError, InvalidArgument
+
+_T = TypeVar("_T")
+_HIGH_WATER = 4 << 20
+
+
+class Stopped(BarqueError):
+    """The work was given up because its caller went away."""
+
+
+class Feed:
+    """A queue of bytes from the loop to one thread, bounded at about four megabytes."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._condition = threading.Condition()
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._abandoned = False
+
+    async def put(self, chunk: bytes) -> bool:
+        """Hand over ``chunk`` when there is room; False if nobody reads any more."""
+        while True:
+            with self._condition:
+                if self._abandoned:
+                    return False
+                if self._size < _HIGH_WATER:
+                    self._chunks.append(chunk)
+                    self._size += len(chunk)
+                    self._condition.notify()
+                    return True
+                self._room.clear()
+            await self._room.wait()
+
+    def end(self, failure: BaseException | None = None) -> None:
+        """Say that nothing follows; ``failure`` is raised where it is read."""
+        with self._condition:
+            self._ended = True
+            self._failure = failure
+            self._condition.notify()
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, b"" at the end. For the thread."""
+        with self._condition:
+            while not self._chunks and not self._ended:
+                self._condition.wait()
+            if self._failure is not None:
+                raise self._failure
+            if not self._chunks:
+                return b""
+            chunk = self._chunks.popleft()
+            if len(chunk) > size:
+                self._chunks.appendleft(chunk[size:])
+                chunk = chunk[:size]
+            self._size -= len(chunk)
+            if self._size < _HIGH_WATER:
+                self._loop.call_soon_threadsafe(self._room.set)
+            return chunk
+
+    def abandon(self) -> None:
+        """Say that nothing will be read any more; a ``read`` under way raises Stopped."""
+        with self._condition:
+            self._abandoned = True
+            self._ended = True
+            self._failure = self._failure or Stopped("nobody reads any more")
+            self._condition.notify_all()
+        self._loop.call_soon_threadsafe(self._room.set)
+
+
+async def run_in_thread(
+    work: Callable[[threading.Event], _T], name: str, on_stop: Callable[[], None] | None = None
+) -> _T:
+    """Run ``work`` in a thread of its own and return its result.
+
+    On cancellation the event given to ``work`` is set, ``on_stop`` is called to wake it, and
+    the thread is awaited before the cancellation goes on: what it works on is there until it
+    has ended.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+    stop = threading.Event()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # _T may be None
+
+    def run() -> None:
+        try:
+            result = work(stop)
+        except BaseException as error:  # noqa: BLE001 it is raised where the result is awaited
+            loop.call_soon_threadsafe(settle, None, error)
+        else:
+            loop.call_soon_threadsafe(settle, result, None)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        stop.set()
+        if on_stop is not None:
+            on_stop()
+        while not done.done():
+            await asyncio.wait([done])
+        if not done.cancelled():
+            done.exception()
+        raise
+
+
+async def run_fed(
+    stream: AsyncIterator[bytes], work: Callable[[Feed, threading.Event], _T], name: str
+) -> _T:
+    """Run ``work`` in a thread of its own on what ``stream`` gives.
+
+    Returns its result when ``work`` has ended, even if the stream has not. A failure of the
+    stream is raised inside ``work`` as InvalidArgument, so that it cleans up by itself.
+    """
+    feed = Feed()
+
+    def run(stop: threading.Event) -> _T:
+        try:
+            return work(feed, stop)
+        finally:
+            feed.abandon()
+
+    def give_up() -> None:
+        feed.end(Stopped("the upload was given up"))
+
+    async def pump() -> None:
+        try:
+            async for chunk in stream:
+                if not await feed.put(bytes(chunk)):
+                    return
+        except Exception as error:  # noqa: BLE001 whatever a transport raises
+            feed.end(InvalidArgument(f"the upload broke off: {str(error) or type(error).__name__}"))
+        else:
+            feed.end()
+
+    async with asyncio.TaskGroup() as group:
+        pumping = group.create_task(pump())
+        try:
+            return await run_in_thread(run, name, give_up)
+        except BaseException as error:  # noqa: BLE001 raised below: a group would wrap it
+            failure = error
+        finally:
+            pumping.cancel()
+    raise failure

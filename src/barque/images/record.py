@@ -1,0 +1,95 @@
+"""What an image is, and the reading of its documents."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from barque.errors import InvalidArgument
+from barque.models.ids import Digest, ImageId
+from barque.models.image import ImageConfig
+from barque.store.images import LayerRow
+
+_MAX_LAYERS = 127  # as docker; overlayfs takes more, but every layer costs each look-up
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """One image. A value: it is replaced as a whole when a tag moves."""
+
+    id: ImageId
+    config: ImageConfig
+    config_digest: Digest
+    manifest_digest: Digest
+    layers: list[LayerRow]
+    tags: list[str]
+    """Familiar, ``alpine:latest``, sorted."""
+    digests: list[str]
+    """Familiar, ``alpine@sha256:…``, sorted."""
+    size: int
+    """Bytes of the unpacked layers."""
+    created: str
+    chain_id: str
+    """The snapshot that containers are made on; "" for an image without layers."""
+    parent: str = ""
+
+    @property
+    def short_id(self) -> str:
+        """The twelve digits that users see."""
+        return shorten(self.id)
+
+
+class HistoryLine(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """One line of ``docker history``; ``created`` is in Unix seconds."""
+
+    id: str
+    created: int
+    created_by: str
+    tags: list[str] | None
+    size: int
+    comment: str
+
+
+def shorten(identifier: str) -> str:
+    """Return the first twelve digits of an id or digest."""
+    return identifier.removeprefix("sha256:")[:12]
+
+
+def get_chain_ids(diff_ids: list[str]) -> list[str]:
+    """Return each layer's chain ID. Source: image-spec, config.md, "Layer ChainID"."""
+    chain: list[str] = []
+    for diff_id in diff_ids:
+        if not chain:
+            chain.append(diff_id)
+            continue
+        text = f"{chain[-1]} {diff_id}"
+        chain.append(f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
+    return chain
+
+
+def decode_config(content: bytes) -> ImageConfig:
+    """Read an image's config; ``null`` means not given, as in Go.
+
+    Raises InvalidArgument.
+    """
+    try:
+        config = msgspec.convert(
+            _without_nulls(msgspec.json.decode(content)), ImageConfig, strict=False
+        )
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument(f"invalid image config: {error}") from error
+    if len(config.rootfs.diff_ids) > _MAX_LAYERS:
+        raise InvalidArgument(
+            f"the image has {len(config.rootfs.diff_ids)} layers: max depth exceeded "
+            f"({_MAX_LAYERS} are allowed)"
+        )
+    return config
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value

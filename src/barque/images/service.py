@@ -1,0 +1,347 @@
+"""Images as the engine uses them: look up, name, import, load, remove, prune."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from barque.content.store import ContentStore
+from barque.errors import BarqueError, InvalidArgument
+from barque.images.catalog import Catalog, get_blobs
+from barque.images.changes import apply_changes
+from barque.images.garbage import Garbage
+from barque.images.platform import get_host, parse_platform
+from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
+from barque.images.reference import parse_tag_target
+from barque.images.removal import Removal, Users
+from barque.images.tar import Limits
+from barque.models.ids import ImageId
+from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
+from barque.snapshots.contract import Snapshotter
+from barque.store.database import Database
+
+if TYPE_CHECKING:
+    from barque.images.archive import PlannedImage
+    from barque.images.assembly import Assembly
+    from barque.images.layers import Metered
+
+_PROGRESS_S = 0.1
+_MISSING = "<missing>"
+
+Images = list[Image]
+History = list[HistoryLine]
+Sources = list["Metered"]
+Records = list[dict[str, str]]
+"""``[{"Untagged": name}, {"Deleted": digest}]``."""
+Listener = Callable[[str, ImageId, str], None]
+"""Told of (action, image, name): ``import``, ``load``, ``tag``, ``untag``, ``delete``."""
+
+
+def _ignore(_action: str, _image: ImageId, _name: str) -> None:
+    """Tell nobody."""
+
+
+class ImageService:
+    """All images of one engine. Use it on the loop; long work goes to threads.
+
+    ``listener`` may be set to be told of what happens to images, on the loop's thread.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        content: ContentStore,
+        snapshotter: Snapshotter,
+        limits: Limits | None = None,
+    ) -> None:
+        self._content = content
+        self._snapshotter = snapshotter
+        self._limits = limits or Limits()
+        self._catalog = Catalog(database, content)
+        self._garbage = Garbage(self._catalog, content, snapshotter)
+        self.listener: Listener = _ignore
+
+    def recover(self) -> None:
+        """Clear what a killed engine left half done. Call once, before anything else.
+
+        The snapshotter's own ``recover`` comes first.
+        """
+        self._content.recover()
+        self._garbage.recover()
+
+    def sweep(self) -> None:
+        """Remove layers that nothing uses any more: call it when a container was removed
+        whose image is gone.
+        """
+        self._garbage.sweep()
+
+    # Looking up
+
+    def list(self) -> Images:
+        """Return all images, newest first."""
+        return sorted(self._catalog.images.values(), key=lambda image: image.created, reverse=True)
+
+    def get(self, ref: str) -> Image:
+        """Return the image by name, digest, id or unique id prefix.
+
+        Raises NotFound ("No such image: x:latest"), InvalidArgument for a malformed name.
+        """
+        return self._catalog.get(ref)
+
+    def find(self, ref: str) -> Image | None:
+        """``get``, or None. Raises InvalidArgument for a malformed name."""
+        return self._catalog.find(ref)
+
+    def read_config(self, image: Image) -> bytes:
+        """Return the image's config as it came, byte for byte."""
+        return self._content.read(image.config_digest)
+
+    def history(self, ref: str) -> History:
+        """Return how the image came to be, newest step first. Raises NotFound."""
+        image = self.get(ref)
+        sizes = iter([layer.unpacked_size for layer in image.layers])
+        lines = [
+            HistoryLine(
+                id=_MISSING,
+                created=parse_time(entry.created),
+                created_by=entry.created_by,
+                tags=None,
+                size=0 if entry.empty_layer else next(sizes, 0),
+                comment=entry.comment,
+            )
+            for entry in image.config.history or []
+        ]
+        if lines:
+            lines[-1] = msgspec.structs.replace(lines[-1], id=image.id, tags=image.tags or None)
+        return lines[::-1]
+
+    # Names
+
+    def tag(self, ref: str, repo: str, tag: str) -> Image:
+        """Give an image one more name, taking it from another one if need be.
+
+        ``repo`` may hold the tag. Raises NotFound, InvalidArgument.
+        """
+        image = self.get(ref)
+        target = parse_tag_target(repo, tag)
+        self._catalog.register([], [(target, image.id)])
+        self.listener("tag", image.id, target.familiar)
+        return self._catalog.images[image.id]
+
+    # Making
+
+    def _assemble(self) -> Assembly:
+        # Not before it is needed: decompressors and parsers cost an idle engine memory.
+        from barque.images.assembly import Assembly  # noqa: PLC0415
+
+        return Assembly(
+            self._catalog, self._content, self._snapshotter, self._garbage, self._limits
+        )
+
+    async def import_image(
+        self,
+        stream: AsyncIterator[bytes],
+        *,
+        repo: str = "",
+        tag: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        platform: str = "",
+    ) -> Image:
+        """Make an image of one layer from a root file system's tar, compressed or not.
+
+        ``changes`` are Dockerfile instructions for its config; without ``repo`` the image
+        gets no name. Raises InvalidArgument, KernelError; nothing is left then.
+        """
+        target = [parse_tag_target(repo, tag)] if repo else []
+        wanted = parse_platform(platform) if platform else get_host()
+        run = apply_changes(RunConfig(), changes)
+        async with self._assemble() as assembly:
+            layer = await assembly.unpack_stream(stream)
+            created = _now()
+            config = ImageConfig(
+                architecture=wanted.architecture,
+                variant=wanted.variant,
+                os=wanted.os,
+                created=created,
+                config=run,
+                rootfs=RootFS(diff_ids=[layer.diff_id]),
+                history=[HistoryEntry(created=created, comment=message or "Imported from -")],
+            )
+            image_id = await assembly.add_image(msgspec.json.encode(config), [layer], target)
+            assembly.register()
+        self.listener("import", image_id, target[0].familiar if target else image_id)
+        return self._catalog.images[image_id]
+
+    async def load(
+        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Load all images of an archive (docker's or OCI layout, compressed or not).
+
+        Gives the objects of docker's progress stream; a failure is the last of them, and
+        nothing was loaded then. Close the iterator to give up.
+        """
+        try:
+            async for line in self._load(stream, quiet=quiet, platform=platform):
+                yield line
+        except BarqueError as error:
+            yield {"errorDetail": {"message": str(error)}, "error": str(error)}
+
+    async def _load(
+        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        wanted = parse_platform(platform) if platform else get_host()
+        async with self._assemble() as assembly:
+            archive = await assembly.stage(stream)
+            planned = await asyncio.to_thread(archive.plan, wanted)
+            loaded = []
+            for plan in planned:
+                if ImageId(plan.config.digest) in self._catalog.images:
+                    assembly.add_tags(ImageId(plan.config.digest), plan.tags)
+                else:
+                    async for line in self._load_image(assembly, plan):
+                        if not quiet:
+                            yield line
+                loaded.append((ImageId(plan.config.digest), plan.tags))
+            former = dict(self._catalog.references)
+            assembly.register()
+        for image_id, tags in loaded:
+            for tag in tags:
+                old = former.get(str(tag))
+                if old is not None and old != image_id:
+                    yield {
+                        "stream": f"The image {tag.familiar} already exists, renaming the old one "
+                        f"with ID {old} to empty string\n"
+                    }
+                self.listener("load", image_id, tag.familiar)
+                yield {"stream": f"Loaded image: {tag.familiar}\n"}
+            if not tags:
+                self.listener("load", image_id, image_id)
+                yield {"stream": f"Loaded image ID: {image_id}\n"}
+
+    async def _load_image(
+        self, assembly: Assembly, plan: PlannedImage
+    ) -> AsyncIterator[dict[str, Any]]:
+        content = plan.config.read(self._content)
+        config = decode_config(content)
+        diff_ids = config.rootfs.diff_ids
+        if len(diff_ids) != len(plan.layers):
+            raise InvalidArgument(
+                f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, "
+                f"got {len(plan.layers)}"
+            )
+        rows = []
+        parent = ""
+        for member, diff_id, chain_id in zip(
+            plan.layers, diff_ids, get_chain_ids(diff_ids), strict=True
+        ):
+            row = assembly.find_layer(chain_id)
+            if row is None:
+                sources: Sources = []
+                unpacking = asyncio.ensure_future(
+                    assembly.unpack_member(member, diff_id, parent, chain_id, sources.append)
+                )
+                try:
+                    while not unpacking.done():
+                        await asyncio.wait([unpacking], timeout=_PROGRESS_S)
+                        done = sources[0].bytes_read if sources else 0
+                        yield _show_progress(diff_id, done, member.size)
+                finally:
+                    # Left alone only when this iterator is closed: the work must end first.
+                    unpacking.cancel()
+                    await asyncio.wait([unpacking])
+                row = unpacking.result()
+            rows.append(row)
+            parent = chain_id
+        manifest = plan.manifest.read(self._content) if plan.manifest else None
+        await assembly.add_image(content, rows, plan.tags, manifest)
+
+    # Removing
+
+    async def remove(self, ref: str, *, force: bool, prune: bool, users: Users) -> Records:
+        """Remove an image, or a name of it: see ``removal`` for the rules.
+
+        ``users`` tells which containers use an image; ``prune`` also removes parents that
+        nothing names. Returns ``[{"Untagged": …}, {"Deleted": …}]``. Raises NotFound, Conflict.
+        """
+        removal = Removal(self._catalog, users)
+        image = self.get(ref)
+        try:
+            removal.remove(ref, force=force, prune=prune)
+        finally:
+            records = self._collect(removal, image.id)
+        await asyncio.to_thread(self._content.reap)
+        return records
+
+    def _collect(self, removal: Removal, image_id: ImageId) -> Records:
+        """Drop what removed images leave behind; return what was done, layers included."""
+        records: Records = []
+        removed = {image.id: image for image in removal.done.images}
+        for record in removal.done.records:
+            records.append(record)
+            if name := record.get("Untagged"):
+                self.listener("untag", image_id, name)
+            elif image := removed.get(ImageId(record["Deleted"])):
+                layers = self._garbage.collect_layers(layer.chain_id for layer in image.layers)
+                self._garbage.collect_blobs(get_blobs(image))
+                records += [{"Deleted": chain_id} for chain_id in layers]
+                self.listener("delete", image.id, image.id)
+        return records
+
+    async def prune(
+        self, *, match: Callable[[Image], bool], dangling_only: bool, users: Users
+    ) -> tuple[Records, int]:
+        """Remove all images for which ``match`` says yes and that no container uses.
+
+        ``dangling_only`` spares those with a name. Returns what ``remove`` does, and the bytes
+        of unpacked layers that were freed.
+        """
+        before = self._measure()
+        records: Records = []
+        for image in self.list():
+            current = self._catalog.images.get(image.id)
+            if current is None or (dangling_only and (current.tags or current.digests)):
+                continue
+            if users(image.id) or self._catalog.get_children(image.id) or not match(current):
+                continue
+            removal = Removal(self._catalog, users)
+            for name in [*current.tags, *current.digests] or [current.id]:
+                if current.id in self._catalog.images:
+                    removal.remove(name, force=False, prune=True)
+            records += self._collect(removal, image.id)
+        await asyncio.to_thread(self._content.reap)
+        return records, before - self._measure()
+
+    def _measure(self) -> int:
+        return sum(
+            snapshot.size_bytes
+            for snapshot in self._snapshotter.walk()
+            if snapshot.kind == "committed"
+        )
+
+
+def parse_time(text: str | None) -> int:
+    """Return Unix seconds of an RFC 3339 time in a document, 0 if it is none."""
+    try:
+        return int(datetime.fromisoformat(text or "").timestamp())
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _now() -> str:
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    stamp = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{stamp}.{nanoseconds:09d}Z"
+
+
+def _show_progress(diff_id: str, done: int, total: int) -> dict[str, Any]:
+    return {
+        "status": "Loading layer",
+        "progressDetail": {"current": done, "total": total},
+        "id": shorten(diff_id),
+    }

@@ -1,0 +1,73 @@
+"""System calls on files that Python's os module lacks."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from errno import EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EXDEV
+
+from barque.errors import KernelError
+
+_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_NO_REFLINK = (EINVAL, ENOTTY, EOPNOTSUPP, EXDEV, ENOSYS)
+
+_libc = ctypes.CDLL(None, use_errno=True)  # releases the interpreter lock: syncfs is slow
+_syncfs = _libc.syncfs
+_syncfs.restype = ctypes.c_int
+_syncfs.argtypes = (ctypes.c_int,)
+
+
+def sync_file_system(fd: int) -> None:
+    """Write all of the file system that holds ``fd`` to the disk: syncfs(2).
+
+    Raises KernelError if it fails, or if an earlier write to that file system did.
+    """
+    if _syncfs(fd) == -1:
+        raise KernelError("syncfs", ctypes.get_errno())
+
+
+def try_reflink(source_fd: int, target_fd: int) -> bool:
+    """Make the target share the source's blocks (FICLONE); False where that cannot be done.
+
+    Raises OSError for other failures, such as a full disk.
+    """
+    try:
+        fcntl.ioctl(target_fd, _FICLONE, source_fd)
+    except OSError as error:
+        if error.errno in _NO_REFLINK:
+            return False
+        raise
+    return True
+
+
+def copy_data(source_fd: int, target_fd: int, size: int) -> None:
+    """Copy ``size`` bytes of the source to the (new) target: shared, or in the kernel.
+
+    Holes stay holes. Both descriptors' offsets are left anywhere.
+    """
+    if size == 0 or try_reflink(source_fd, target_fd):
+        return
+    os.ftruncate(target_fd, size)
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source_fd, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole up to the end
+            return
+        end = min(os.lseek(source_fd, start, os.SEEK_HOLE), size)
+        at = start
+        while at < end:
+            copied = _copy_extent(source_fd, target_fd, end - at, at)
+            if copied == 0:  # the source shrank
+                return
+            at += copied
+
+
+def _copy_extent(source_fd: int, target_fd: int, length: int, at: int) -> int:
+    try:
+        return os.copy_file_range(source_fd, target_fd, length, at, at)
+    except OSError as error:
+        if error.errno not in _NO_REFLINK:
+            raise
+    return os.pwrite(target_fd, os.pread(source_fd, min(length, 1 << 20), at), at)

@@ -1,0 +1,168 @@
+"""Processes, namespaces and their descriptors.
+
+Source: clone(2), setns(2), unshare(2), prctl(2), pidfd_open(2), close_range(2), keyctl(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+import sys
+
+from barque.errors import KernelError
+from barque.kernel.libc import check, function, syscall
+
+_CLONE3, _CLOSE_RANGE = 435, 436
+_KEYCTL = {"x86_64": 250, "aarch64": 219}
+
+CLONE_NEWTIME = 0x80
+CLONE_PIDFD = 0x1000
+CLONE_PARENT = 0x8000
+CLONE_NEWNS = 0x20000
+CLONE_NEWCGROUP = 0x2000000
+CLONE_NEWUTS = 0x4000000
+CLONE_NEWIPC = 0x8000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+NAMESPACES = {
+    "mount": (CLONE_NEWNS, "mnt"),
+    "pid": (CLONE_NEWPID, "pid"),
+    "network": (CLONE_NEWNET, "net"),
+    "ipc": (CLONE_NEWIPC, "ipc"),
+    "uts": (CLONE_NEWUTS, "uts"),
+    "cgroup": (CLONE_NEWCGROUP, "cgroup"),
+    "user": (CLONE_NEWUSER, "user"),
+    "time": (CLONE_NEWTIME, "time"),
+}
+"""OCI namespace type to (clone flag, name under /proc/PID/ns)."""
+
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 4, 8, 38
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+
+_setns = function("setns", ctypes.c_int, ctypes.c_int)
+_unshare = function("unshare", ctypes.c_int)
+_prctl = function("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
+_sethostname = function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
+_setdomainname = function("setdomainname", ctypes.c_char_p, ctypes.c_size_t)
+
+_clone_args = struct.Struct("=11Q")  # struct clone_args
+
+
+def clone_sibling(flags: int) -> tuple[int, int]:
+    """Fork with new namespaces: (pid, pidfd) in the caller, (0, -1) in the child.
+
+    The child's parent is the caller's own (CLONE_PARENT). Only for a process with one
+    thread. The child ends with ``os._exit`` or execve.
+    """
+    pidfd = ctypes.c_int(-1)
+    args = _clone_args.pack(
+        flags | CLONE_PIDFD | CLONE_PARENT, ctypes.addressof(pidfd), 0, 0, 0, 0, 0, 0, 0, 0, 0
+    )
+    pid = syscall("clone3", _CLONE3, args, len(args), path="the container's init")
+    return (pid, pidfd.value) if pid else (0, -1)
+
+
+def fork() -> int:
+    """Fork without the interpreter's own hooks, which have nothing to do with one thread.
+
+    What they would write to stays shared with the parent. As ``clone3`` otherwise.
+    """
+    args = _clone_args.pack(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, 0)
+    return syscall("clone3", _CLONE3, args, len(args), path="a child process")
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """Join the namespace of a namespace descriptor, or those in ``flags`` of a pidfd."""
+    check(_setns(fd, flags), "setns")
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    check(_unshare(flags), "unshare")
+
+
+def open_namespace(pid: int, kind: str) -> int:
+    """A descriptor of the namespace ``kind`` (OCI type) of a process that is our child."""
+    return os.open(f"/proc/{pid}/ns/{NAMESPACES[kind][1]}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def set_dumpable(*, dumpable: bool) -> None:
+    """Whether others may trace this process or read its /proc entries."""
+    check(_prctl(_PR_SET_DUMPABLE, int(dumpable), 0, 0, 0), "prctl", "PR_SET_DUMPABLE")
+
+
+def set_no_new_privileges() -> None:
+    """Let no execve gain privileges from here on."""
+    check(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS")
+
+
+def set_keep_capabilities(*, keep: bool) -> None:
+    """Keep permitted capabilities over a change of user id."""
+    check(_prctl(_PR_SET_KEEPCAPS, int(keep), 0, 0, 0), "prctl", "PR_SET_KEEPCAPS")
+
+
+class Title:
+    """The command line that ps shows, written over the one the process was started with."""
+
+    def __init__(self) -> None:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        self._start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end; see proc(5)
+        self._size = end - self._start
+
+    def set(self, text: str) -> None:
+        """Show ``text``, cut to the room there is; its first 15 characters are the name."""
+        data = text.encode()[: self._size - 1].ljust(self._size, b"\0")
+        fd = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        os.pwrite(fd, data, self._start)
+        os.close(fd)
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, data[:15])
+        os.close(fd)
+
+
+def set_host_name(name: str) -> None:
+    """sethostname(2) in the current UTS namespace."""
+    raw = name.encode()
+    check(_sethostname(raw, len(raw)), "sethostname", name)
+
+
+def set_domain_name(name: str) -> None:
+    """setdomainname(2) in the current UTS namespace."""
+    raw = name.encode()
+    check(_setdomainname(raw, len(raw)), "setdomainname", name)
+
+
+def join_session_keyring(name: str) -> None:
+    """Leave the inherited session keyring for a new one. No keyrings in the kernel is fine."""
+    number = _KEYCTL.get(os.uname().machine)
+    if number is None:
+        return
+    try:
+        syscall("keyctl", number, _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+    except KernelError as error:
+        if error.errno not in _NO_KEYRING:
+            raise
+
+
+_NO_KEYRING = frozenset({38, 122})  # ENOSYS; EDQUOT: the user's key quota is used up
+
+
+def close_from(first: int, *, keep: tuple[int, ...] = ()) -> None:
+    """Close every descriptor from ``first`` up, but those in ``keep``."""
+    start = first
+    for fd in sorted(keep):
+        if fd > start:
+            syscall("close_range", _CLOSE_RANGE, start, fd - 1, 0)
+        start = max(start, fd + 1)
+    syscall("close_range", _CLOSE_RANGE, start, 0xFFFFFFFF, 0)
+
+
+def assert_single_thread() -> None:
+    """Forking with threads copies locks in unknown states: a defect, not a condition."""
+    if "threading" in sys.modules and len(os.listdir("/proc/self/task")) != 1:
+        raise AssertionError("fork with more than one thread")

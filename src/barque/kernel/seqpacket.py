@@ -1,0 +1,87 @@
+"""Local message sockets that carry descriptors, straight on the C socket type.
+
+The standard ``socket`` module wraps that type in classes and enumerations whose objects a
+forked process would have to copy page by page; here a socket is its descriptor and four calls.
+Source: unix(7), cmsg(3).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import struct
+
+Socket = _socket.socket
+MSG_DONTWAIT = _socket.MSG_DONTWAIT
+
+MAX_MESSAGE = 65536
+MAX_FDS = 64
+_INT = struct.calcsize("i")
+_ANCILLARY = _socket.CMSG_SPACE(MAX_FDS * _INT)
+
+
+def pair() -> tuple[Socket, Socket]:
+    """Two connected ends, close-on-exec."""
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
+
+
+def new() -> Socket:
+    """An unconnected socket, close-on-exec."""
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
+
+
+def from_fd(fd: int) -> Socket:
+    """The socket that ``fd`` is. Takes ownership."""
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=fd)
+
+
+def listen(directory: str, name: str) -> Socket:
+    """A listening socket at ``directory/name``, however long that path is."""
+    listener = new()
+    fd = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{fd}/{name}")  # an address holds 107 bytes
+    finally:
+        os.close(fd)
+    listener.listen(4)
+    return listener
+
+
+def connect(directory: str, name: str) -> Socket:
+    """A non-blocking connection to the listener at ``directory/name``. Raises OSError."""
+    fd = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    end = new()
+    try:
+        end.setblocking(False)  # a local connect is accepted by the kernel at once
+        end.connect(f"/proc/self/fd/{fd}/{name}")
+    except OSError:
+        end.close()
+        raise
+    finally:
+        os.close(fd)
+    return end
+
+
+def accept(listener: Socket) -> Socket:
+    """The next connection."""
+    fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - as socket.accept
+    return from_fd(fd)
+
+
+def send(end: Socket, data: bytes, fds: list[int] | tuple[int, ...] = (), flags: int = 0) -> None:
+    """Send one message with descriptors, which stay the caller's. Raises OSError."""
+    ancillary = []
+    if fds:
+        packed = struct.pack(f"{len(fds)}i", *fds)
+        ancillary.append((_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed))
+    end.sendmsg([data], ancillary, flags)
+
+
+def receive(end: Socket) -> tuple[bytes, list[int]]:
+    """One message with its descriptors (close-on-exec, ours); ``b""`` when the peer has gone."""
+    data, ancillary, _, _ = end.recvmsg(MAX_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, packed in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds += struct.unpack(f"{len(packed) // _INT}i", packed)
+    return data, fds

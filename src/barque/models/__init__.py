@@ -1,0 +1,1 @@
+"""Pure data: specs, API objects, wire messages."""

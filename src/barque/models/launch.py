@@ -1,0 +1,112 @@
+"""What the engine hands to a shim to start a container or an exec.
+
+An OCI spec says what a container is; these say, beside it, what only an engine knows:
+where the layers are, which names are to be looked up inside the image, how the container
+is wired to the network, where its output goes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from barque.models import oci
+
+
+class RootfsMount(msgspec.Struct, kw_only=True):
+    """How to mount a snapshot, as a snapshotter gives it.
+
+    ``type`` is ``overlay`` (``lower`` top layer first; ``upper`` and ``work`` empty for a
+    read-only view) or ``bind`` (``source``).
+    """
+
+    type: str
+    source: str = ""
+    lower: list[str] = []
+    upper: str = ""
+    work: str = ""
+    readonly: bool = False
+    volatile: bool = False
+    """The layer dies with the container: the kernel need not sync it when it is unmounted."""
+
+
+class Interface(msgspec.Struct, kw_only=True):
+    """A veth pair: ``name`` inside, ``host_name`` outside as a port of ``bridge``.
+
+    ``addresses`` in CIDR form; ``gateway`` is the IPv4 default route or empty.
+    """
+
+    name: str
+    host_name: str
+    bridge: str
+    mac: str
+    addresses: list[str]
+    gateway: str = ""
+    gateway6: str = ""
+    mtu: int = 1500
+    isolated: bool = False
+    """The bridge passes nothing between this port and other isolated ones."""
+
+
+class UserNames(msgspec.Struct, kw_only=True):
+    """Names to be resolved against the image's /etc/passwd and /etc/group.
+
+    ``user`` is docker's ``name|uid[:group|gid]`` ("" is root); ``groups`` are added.
+    """
+
+    user: str = ""
+    groups: list[str] = []
+
+
+class CopyUp(msgspec.Struct, kw_only=True):
+    """Fill the empty directory ``target`` (host path) from ``source`` in the image."""
+
+    source: str
+    target: str
+
+
+class ContainerLaunch(msgspec.Struct, kw_only=True):
+    """Everything the container's init needs, in one document."""
+
+    spec: oci.Spec
+    rootfs: RootfsMount
+    names: UserNames | None = None
+    """Looked up in the image; None takes the spec's numbers."""
+    interfaces: list[Interface] = []
+    seccomp_path: str = ""
+    """Compiled filter (raw struct sock_filter array) on the host; "" runs unfiltered."""
+    joins: dict[str, int] = {}
+    """Namespaces to join: OCI type to index in the descriptors that came along."""
+    copy_ups: list[CopyUp] = []
+    init: bool = False
+    """Stay as PID 1: forward signals, reap, leave with the program's status."""
+    create_cwd: bool = True
+    host_devices: bool = False
+    """Privileged: give all of the host's devices."""
+
+
+class ExecLaunch(msgspec.Struct, kw_only=True):
+    """Everything an exec'ed process needs."""
+
+    process: oci.Process
+    names: UserNames | None = None
+    """Looked up in the image; None takes the spec's numbers."""
+    seccomp_path: str = ""
+    cgroups_path: str = ""
+
+
+class LogTarget(msgspec.Struct, kw_only=True):
+    """A json-file log. ``max_size_bytes`` 0 is unlimited; ``max_files`` counts the live one."""
+
+    path: str
+    max_size_bytes: int = 0
+    max_files: int = 1
+    compress: bool = False
+    attrs: dict[str, str] = {}
+
+
+class ExitRecord(msgspec.Struct, kw_only=True):
+    """How a container ended. ``exited_at`` is RFC 3339 with nanoseconds, UTC."""
+
+    code: int
+    exited_at: str
+    oom_killed: bool = False

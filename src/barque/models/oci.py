@@ -1,0 +1,250 @@
+"""OCI runtime-spec 1.2 ``config.json``, Linux part, as typed values.
+
+Source: opencontainers/runtime-spec config.md and config-linux.md. Unknown properties are
+ignored on decoding, as the specification demands.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class _Spec(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """Base: camelCase on the wire, defaults left out."""
+
+
+class IdMapping(_Spec):
+    """A range of ids: ``size`` ids from ``container_id`` are ``host_id`` and up outside."""
+
+    container_id: int = msgspec.field(name="containerID")
+    host_id: int = msgspec.field(name="hostID")
+    size: int
+
+
+class Mount(_Spec):
+    """A mount, made in listed order. ``options`` are mount(8)'s words."""
+
+    destination: str
+    type: str = ""
+    source: str = ""
+    options: list[str] = []
+    uid_mappings: list[IdMapping] = []
+    gid_mappings: list[IdMapping] = []
+
+
+class User(_Spec):
+    """Numeric identity of the process."""
+
+    uid: int = 0
+    gid: int = 0
+    umask: int | None = None
+    additional_gids: list[int] = []
+
+
+class Box(_Spec):
+    """A terminal size in characters."""
+
+    height: int = 0
+    width: int = 0
+
+
+class Capabilities(_Spec):
+    """The five sets, as ``CAP_*`` names."""
+
+    bounding: list[str] = []
+    effective: list[str] = []
+    inheritable: list[str] = []
+    permitted: list[str] = []
+    ambient: list[str] = []
+
+
+class Rlimit(_Spec):
+    """A resource limit; 2**64-1 is infinity."""
+
+    type: str
+    soft: int
+    hard: int
+
+
+class Process(_Spec):
+    """What runs, and as whom."""
+
+    terminal: bool = False
+    console_size: Box | None = None
+    user: User = msgspec.field(default_factory=User)
+    args: list[str] = []
+    env: list[str] = []
+    cwd: str = "/"
+    capabilities: Capabilities | None = None
+    rlimits: list[Rlimit] = []
+    no_new_privileges: bool = False
+    oom_score_adj: int | None = None
+    apparmor_profile: str = ""
+    selinux_label: str = ""
+
+
+class Root(_Spec):
+    """The root file system."""
+
+    path: str = ""
+    readonly: bool = False
+
+
+class Namespace(_Spec):
+    """A namespace to make, or, with ``path``, to join.
+
+    ``type``: pid, network, mount, ipc, uts, user, cgroup or time.
+    """
+
+    type: str
+    path: str = ""
+
+
+class Device(_Spec):
+    """A device node: ``type`` is c, b, u or p; ``file_mode`` is an int of the octal mode."""
+
+    type: str
+    path: str
+    major: int = 0
+    minor: int = 0
+    file_mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+class DeviceRule(_Spec):
+    """A device cgroup rule, applied in order. None is any number."""
+
+    allow: bool
+    type: str = "a"
+    major: int | None = None
+    minor: int | None = None
+    access: str = "rwm"
+
+
+class Memory(_Spec):
+    """Memory limits in bytes; -1 is unlimited; ``swap`` is memory plus swap."""
+
+    limit: int | None = None
+    reservation: int | None = None
+    swap: int | None = None
+    swappiness: int | None = None
+    disable_oom_killer: bool | None = msgspec.field(default=None, name="disableOOMKiller")
+
+
+class Cpu(_Spec):
+    """CPU limits; times in microseconds."""
+
+    shares: int | None = None
+    quota: int | None = None
+    period: int | None = None
+    realtime_runtime: int | None = None
+    realtime_period: int | None = None
+    cpus: str = ""
+    mems: str = ""
+
+
+class Pids(_Spec):
+    """Most processes and threads; -1 is unlimited."""
+
+    limit: int
+
+
+class WeightDevice(_Spec):
+    """Block I/O weight of one device."""
+
+    major: int
+    minor: int
+    weight: int | None = None
+
+
+class ThrottleDevice(_Spec):
+    """Block I/O rate of one device: bytes or operations a second."""
+
+    major: int
+    minor: int
+    rate: int
+
+
+class BlockIO(_Spec):
+    """Block I/O limits."""
+
+    weight: int | None = None
+    weight_device: list[WeightDevice] = []
+    throttle_read_bps_device: list[ThrottleDevice] = []
+    throttle_write_bps_device: list[ThrottleDevice] = []
+    throttle_read_iops_device: list[ThrottleDevice] = msgspec.field(
+        default_factory=list, name="throttleReadIOPSDevice"
+    )
+    throttle_write_iops_device: list[ThrottleDevice] = msgspec.field(
+        default_factory=list, name="throttleWriteIOPSDevice"
+    )
+
+
+class Resources(_Spec):
+    """The cgroup's limits."""
+
+    devices: list[DeviceRule] = []
+    memory: Memory | None = None
+    cpu: Cpu | None = None
+    pids: Pids | None = None
+    block_io: BlockIO | None = msgspec.field(default=None, name="blockIO")
+    unified: dict[str, str] = {}
+
+
+class SeccompArg(_Spec):
+    """A condition on one argument. ``op`` is a SCMP_CMP_* name."""
+
+    index: int
+    value: int
+    value_two: int = 0
+    op: str = "SCMP_CMP_EQ"
+
+
+class Syscall(_Spec):
+    """A rule for some system calls. ``action`` is a SCMP_ACT_* name."""
+
+    names: list[str]
+    action: str
+    errno_ret: int | None = None
+    args: list[SeccompArg] = []
+
+
+class Seccomp(_Spec):
+    """A system call filter."""
+
+    default_action: str
+    default_errno_ret: int | None = None
+    architectures: list[str] = []
+    flags: list[str] = []
+    syscalls: list[Syscall] = []
+
+
+class Linux(_Spec):
+    """What only Linux has."""
+
+    namespaces: list[Namespace] = []
+    uid_mappings: list[IdMapping] = []
+    gid_mappings: list[IdMapping] = []
+    devices: list[Device] = []
+    cgroups_path: str = ""
+    resources: Resources | None = None
+    rootfs_propagation: str = ""
+    seccomp: Seccomp | None = None
+    sysctl: dict[str, str] = {}
+    masked_paths: list[str] = []
+    readonly_paths: list[str] = []
+    mount_label: str = ""
+
+
+class Spec(_Spec):
+    """A whole ``config.json``."""
+
+    oci_version: str = "1.2.0"
+    root: Root = msgspec.field(default_factory=Root)
+    process: Process | None = None
+    hostname: str = ""
+    domainname: str = ""
+    mounts: list[Mount] = []
+    linux: Linux = msgspec.field(default_factory=Linux)
+    annotations: dict[str, str] = {}

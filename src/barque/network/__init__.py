@@ -1,0 +1,1 @@
+"""Networks: addresses, bridges, firewall, name files."""

@@ -1,0 +1,149 @@
+"""The contents of a container's /etc/hosts and /etc/resolv.conf. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from barque.errors import InvalidArgument
+
+HOST_GATEWAY = "host-gateway"
+"""Word of --add-host for "the address at which the host is reached"."""
+
+SYSTEMD_STUB = "127.0.0.53"
+
+_LOCAL = (("127.0.0.1", "localhost"),)
+_LOCAL_V6 = (
+    ("::1", "localhost ip6-localhost ip6-loopback"),
+    ("fe00::", "ip6-localnet"),
+    ("ff00::", "ip6-mcastprefix"),
+    ("ff02::1", "ip6-allnodes"),
+    ("ff02::2", "ip6-allrouters"),
+)
+_FALLBACK = ("8.8.8.8", "8.8.4.4")
+
+
+def parse_extra_host(entry: str) -> tuple[str, str]:
+    """Split ``name:address``; the address is an IP address or ``host-gateway``.
+
+    Raises InvalidArgument with dockerd's texts.
+    """
+    name, separator, address = entry.partition(":")
+    if not separator or not name:
+        raise InvalidArgument(f'bad format for add-host: "{entry}"')
+    if address == HOST_GATEWAY:
+        return name, address
+    bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    try:
+        ip_address(bare)
+    except ValueError as error:
+        raise InvalidArgument(f'invalid IP address in add-host: "{address}"') from error
+    return name, bare
+
+
+def resolve_extra_hosts(entries: Sequence[str], gateways: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (address, name) of --add-host entries, in their order.
+
+    ``gateways`` replace ``host-gateway``, one line each. Raises InvalidArgument.
+    """
+    lines: list[tuple[str, str]] = []
+    for entry in entries:
+        name, address = parse_extra_host(entry)
+        if address != HOST_GATEWAY:
+            lines.append((address, name))
+        elif gateways:
+            lines += [(gateway, name) for gateway in gateways]
+        else:
+            raise InvalidArgument(
+                f'unable to derive the IP value for host-gateway in "{entry}": there is no '
+                "default bridge, and host-gateway-ips is not set"
+            )
+    return lines
+
+
+def render_hosts(
+    *,
+    extra: Sequence[tuple[str, str]] = (),
+    addresses: Sequence[str] = (),
+    hostname: str = "",
+    domainname: str = "",
+    ipv6: bool = True,
+) -> str:
+    """Return /etc/hosts: the local names, ``extra`` (address, name), the container's own.
+
+    ``addresses`` without prefix length. A dotted name is followed by its first label.
+    """
+    lines = [*_LOCAL, *(_LOCAL_V6 if ipv6 else ()), *extra]
+    name = f"{hostname}.{domainname}" if domainname else hostname
+    if "." in name:
+        name += " " + name.partition(".")[0]
+    lines += [(address, name) for address in addresses]
+    return "".join(f"{address}\t{names}\n" for address, names in lines)
+
+
+def render_resolv_conf(
+    host: str,
+    *,
+    servers: Sequence[str] = (),
+    search: Sequence[str] = (),
+    options: Sequence[str] = (),
+    keep_local: bool = False,
+) -> str:
+    """Return /etc/resolv.conf made of the host's, each part replaced by what is given.
+
+    Servers at loopback addresses and IPv6 servers are left out, as the container does not
+    reach them; if none remains, public ones are named. ``keep_local`` (the container shares
+    the host's network) keeps the host's servers. A ``search`` of ``.`` alone is none. Other
+    directives of the host's file are kept.
+    """
+    found: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
+    others = []
+    for line in host.splitlines():
+        words = line.split()
+        if not words or words[0][0] in "#;":
+            continue
+        match words[0]:
+            case "nameserver" if len(words) > 1:
+                found["nameserver"].append(words[1])
+            case "search" | "domain":
+                found["search"] = words[1:]
+            case "options":
+                found["options"] += words[1:]
+            case _:
+                others.append(line.strip())
+    names = list(servers) or found["nameserver"]
+    if not servers and not keep_local:
+        names = [server for server in names if _is_reachable(server)] or list(_FALLBACK)
+    domains = list(search) or found["search"]
+    lines = [f"nameserver {server}" for server in names]
+    if domains and domains != ["."]:
+        lines.append(f"search {' '.join(domains)}")
+    if chosen := list(options) or found["options"]:
+        lines.append(f"options {' '.join(chosen)}")
+    return "\n".join([*lines, *others]) + "\n"
+
+
+def list_nameservers(text: str) -> list[str]:
+    """Return the servers that a resolv.conf names."""
+    lines = (line.split() for line in text.splitlines())
+    return [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+
+
+def read_host_resolv_conf(read: Callable[[str], str]) -> str:
+    """Return the resolv.conf to start from; ``read`` gives a file's text or "" if missing.
+
+    Behind systemd's stub resolver, which only the host reaches, that is the list of the
+    servers which the stub asks.
+    """
+    text = read("/etc/resolv.conf")
+    if list_nameservers(text) == [SYSTEMD_STUB]:
+        return read("/run/systemd/resolve/resolv.conf") or text
+    return text
+
+
+def _is_reachable(server: str) -> bool:
+    try:
+        address: IPv4Address | IPv6Address = ip_address(server.partition("%")[0])
+    except ValueError:
+        return False
+    return address.version == 4 and not address.is_loopback

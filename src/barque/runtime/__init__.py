@@ -1,0 +1,1 @@
+"""The OCI runtime: from a spec to a process."""

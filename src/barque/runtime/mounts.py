@@ -1,0 +1,149 @@
+"""The mount plan: what an OCI spec's mounts mean, as data.
+
+``plan_mounts`` is pure: it turns mount(8) words into attributes, propagation and file system
+options. ``rootfs.py`` executes the plan.
+
+Source: runtime-spec config.md "Mounts" and config-linux.md, mount(8).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from barque.errors import InvalidArgument
+from barque.kernel.mount import (
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_NOATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_RELATIME,
+    MOUNT_ATTR_STRICTATIME,
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+)
+from barque.models import oci
+
+
+class MountStep(NamedTuple):
+    """One mount to be made at ``destination`` inside the root.
+
+    ``kind`` is ``bind``, ``cgroup`` or ``filesystem``. ``set``/``clear`` are MOUNT_ATTR_* bits
+    of the mount itself, ``recursive_set``/``recursive_clear`` of the whole tree under a bind.
+    """
+
+    kind: str
+    destination: str
+    source: str
+    fstype: str
+    options: tuple[str, ...] = ()
+    set: int = 0
+    clear: int = 0
+    recursive_set: int = 0
+    recursive_clear: int = 0
+    propagation: int = 0
+    propagation_recursive: bool = False
+    recursive: bool = False
+    copy_up: bool = False
+
+
+_ATTRIBUTES: dict[str, tuple[int, int]] = {
+    "ro": (MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, MOUNT_ATTR_RDONLY),
+    "nosuid": (MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, MOUNT_ATTR_NOSUID),
+    "nodev": (MOUNT_ATTR_NODEV, 0),
+    "dev": (0, MOUNT_ATTR_NODEV),
+    "noexec": (MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, MOUNT_ATTR_NOEXEC),
+    "noatime": (MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME),
+    "atime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
+    "relatime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
+    "norelatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    "strictatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    "nostrictatime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
+    "nodiratime": (MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, MOUNT_ATTR_NOSYMFOLLOW),
+}
+_PROPAGATION = {
+    "private": MS_PRIVATE,
+    "shared": MS_SHARED,
+    "slave": MS_SLAVE,
+    "unbindable": MS_UNBINDABLE,
+}
+_SUPERBLOCK_FLAGS = frozenset(
+    {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion"}
+)
+_WITHOUT_EFFECT = frozenset({"defaults", "loud", "silent", "noiversion", "remount"})
+
+
+def propagation_flag(word: str) -> tuple[int, bool]:
+    """``rslave`` → (MS_SLAVE, True). Raises InvalidArgument for an unknown word."""
+    recursive = word not in _PROPAGATION
+    try:
+        return _PROPAGATION[word[1:] if recursive else word], recursive
+    except KeyError:
+        raise InvalidArgument(
+            f"invalid mount propagation {word!r}: choose one of private, rprivate, shared, "
+            f"rshared, slave, rslave, unbindable, runbindable"
+        ) from None
+
+
+def plan_mount(mount: oci.Mount) -> MountStep:
+    """The step for one OCI mount. Raises InvalidArgument."""
+    if not mount.destination.startswith("/"):
+        raise InvalidArgument(f"mount destination {mount.destination!r} is not absolute")
+    set_ = clear = recursive_set = recursive_clear = propagation = 0
+    propagation_recursive = recursive = copy_up = False
+    bind = mount.type == "bind"
+    options: list[str] = []
+    for option in mount.options:
+        if option in {"bind", "rbind"}:
+            bind = True
+            recursive = recursive or option == "rbind"
+        elif option in _ATTRIBUTES:
+            on, off = _ATTRIBUTES[option]
+            set_ = set_ & ~off | on
+            clear = clear & ~on | off
+        elif option.startswith("r") and option[1:] in _ATTRIBUTES:
+            on, off = _ATTRIBUTES[option[1:]]
+            recursive_set |= on
+            recursive_clear |= off
+        elif option in _PROPAGATION or option[1:] in _PROPAGATION:
+            propagation, propagation_recursive = propagation_flag(option)
+        elif option == "tmpcopyup":
+            copy_up = True
+        elif option in _SUPERBLOCK_FLAGS or option not in _WITHOUT_EFFECT:
+            options.append(option)
+    kind = "bind" if bind else "cgroup" if mount.type in {"cgroup", "cgroup2"} else "filesystem"
+    if kind == "bind" and not mount.source.startswith("/"):
+        raise InvalidArgument(f"bind mount source {mount.source!r} is not absolute")
+    if kind != "bind" and not mount.type:
+        raise InvalidArgument(f"the mount at {mount.destination} has no type")
+    return MountStep(
+        kind=kind,
+        destination=mount.destination,
+        source=mount.source,
+        fstype=mount.type,
+        options=() if bind else tuple(options),
+        set=set_,
+        clear=clear,
+        recursive_set=recursive_set,
+        recursive_clear=recursive_clear,
+        propagation=propagation,
+        propagation_recursive=propagation_recursive,
+        recursive=recursive,
+        copy_up=copy_up,
+    )
+
+
+def plan_mounts(mounts: list[oci.Mount]) -> list[MountStep]:
+    """The steps for a spec's mounts, in order. Raises InvalidArgument."""
+    return [plan_mount(mount) for mount in mounts]

@@ -1,0 +1,236 @@
+"""The last steps of every process of a container, first or exec'ed: who it is, what it may
+do, what it runs.
+
+The order matters and is the same for all::
+
+    rlimits                 while still privileged
+    oom score               likewise
+    no_new_privs            before the filter, which may need it
+    bounding set            needs CAP_SETPCAP
+    seccomp                 needs CAP_SYS_ADMIN, unless no_new_privs is set: then last
+    groups, gid, uid        keeping capabilities
+    capability sets         to what the spec says
+    cwd                     as the user, so that its permissions count
+    descriptors closed      all but 0, 1, 2 and the report's, which execve closes
+    execve
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import stat
+from typing import NoReturn
+
+from barque.errors import InvalidArgument, KernelError
+from barque.kernel.process import (
+    close_from,
+    set_keep_capabilities,
+    set_no_new_privileges,
+)
+from barque.models import oci
+from barque.runtime import capabilities
+from barque.runtime.pid1 import fork_program
+from barque.runtime.seccomp import load_filter
+from barque.runtime.status import ExecutableError, Reporter
+from barque.runtime.users import Identity
+
+_INFINITY = 2**64 - 1
+_RLIMIT_LOCKS = 10  # the standard library knows all limits but this one
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def read_filter(path: str) -> bytes:
+    """The compiled seccomp filter kept at host path ``path``; "" is none."""
+    if not path:
+        return b""
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def apply_rlimits(rlimits: list[oci.Rlimit], reporter: Reporter) -> None:
+    """Set limits; where the machine does not let us raise one, keep the hard limit and say so."""
+    for limit in rlimits:
+        number = (
+            _RLIMIT_LOCKS if limit.type == "RLIMIT_LOCKS" else getattr(resource, limit.type, None)
+        )
+        if not isinstance(number, int):
+            raise InvalidArgument(f"unknown resource limit {limit.type}")
+        soft = resource.RLIM_INFINITY if limit.soft == _INFINITY else limit.soft
+        hard = resource.RLIM_INFINITY if limit.hard == _INFINITY else limit.hard
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except (ValueError, PermissionError):
+            _, most = resource.getrlimit(number)
+            if not 0 <= most < hard % (1 << 64):
+                raise InvalidArgument(
+                    f"{limit.type}: the soft limit {limit.soft} is above the hard limit "
+                    f"{limit.hard}"
+                ) from None
+            kept = most if soft == resource.RLIM_INFINITY else min(soft, most)
+            resource.setrlimit(number, (kept, most))
+            reporter.warn(
+                f"{limit.type} stays at {most}: the engine may not raise it to {limit.hard}"
+            )
+
+
+def apply_oom_score(score: int, proc_fd: int, reporter: Reporter) -> None:
+    """Write oom_score_adj through our own procfs; keep the engine's where it may not go lower."""
+    try:
+        fd = os.open("self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+        try:
+            os.write(fd, str(score).encode())
+        finally:
+            os.close(fd)
+    except PermissionError:
+        reporter.warn(f"oom_score_adj is not lowered to {score}: the engine may not")
+
+
+def restore_signals() -> None:
+    """Give the program the dispositions and the mask that it would have after a login."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def own_stdio(uid: int) -> None:
+    """Let the user open /dev/stdout again: pipes and terminals become his."""
+    for fd in (0, 1, 2):
+        info = os.fstat(fd)
+        is_null = stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3)
+        if info.st_uid == uid or is_null or stat.S_ISREG(info.st_mode):
+            continue
+        try:
+            os.fchown(fd, uid, info.st_gid)
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EINVAL, errno.EROFS}:
+                raise
+
+
+def change_identity(process: oci.Process, identity: Identity, bpf: bytes) -> None:
+    """Become the user with exactly the capabilities of the spec, under the filter."""
+    caps = process.capabilities or oci.Capabilities()
+    if process.no_new_privileges:
+        set_no_new_privileges()
+    capabilities.drop_bounding(capabilities.mask(caps.bounding))
+    if bpf and not process.no_new_privileges:
+        load_filter(bpf, no_new_privileges=False)
+    set_keep_capabilities(keep=True)
+    os.setgroups(identity.groups)
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    set_keep_capabilities(keep=False)
+    capabilities.set_final(caps)
+
+
+def environment(process: oci.Process, home: str) -> dict[bytes, bytes]:
+    """The program's environment; HOME from the passwd entry where the spec has none."""
+    variables: dict[bytes, bytes] = {}
+    for entry in process.env:
+        name, equals, value = os.fsencode(entry).partition(b"=")
+        if equals:
+            variables[name] = value
+    if not variables.get(b"HOME"):
+        variables[b"HOME"] = os.fsencode(home or "/")
+    return variables
+
+
+def find_executable(name: str, path: str) -> str:
+    """The file that execvp(3) would run. Raises ExecutableError in the words clients match."""
+    if not name:
+        raise ExecutableError('exec: "": executable file not found in $PATH', 127, errno.ENOENT)
+    if "/" in name:
+        _check_executable(name, name)
+        return name
+    denied: ExecutableError | None = None
+    for directory in path.split(":"):
+        candidate = f"{directory or '.'}/{name}"
+        try:
+            _check_executable(candidate, name)
+        except ExecutableError as error:
+            if error.errno == errno.EACCES:
+                denied = error
+            continue
+        return candidate
+    raise denied or ExecutableError(
+        f'exec: "{name}": executable file not found in $PATH', 127, errno.ENOENT
+    )
+
+
+def _check_executable(path: str, name: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        code = 126 if error.errno == errno.EACCES else 127
+        text = os.strerror(error.errno or 0).lower()
+        stat_path = "" if code == 126 else f"stat {path}: "
+        raise ExecutableError(
+            f'exec: "{name}": {stat_path}{text}', code, error.errno or 0
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise ExecutableError(f'exec: "{name}": is a directory', 126, errno.EISDIR)
+    if not os.access(path, os.X_OK):
+        raise ExecutableError(f'exec: "{name}": permission denied', 126, errno.EACCES)
+
+
+def enter_cwd(path: str) -> None:
+    """chdir as the user, and check that the directory is inside the root.
+
+    A descriptor that leaked from the host could name a directory outside; getcwd tells.
+    """
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise KernelError("chdir to the working directory", error.errno or 0, path) from None
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise InvalidArgument(
+            f"the working directory {path} is outside the container's root"
+        ) from None
+
+
+def execute(
+    process: oci.Process,
+    identity: Identity,
+    bpf: bytes,
+    reporter: Reporter,
+    *,
+    as_init: bool = False,
+) -> NoReturn:
+    """Carry out the steps above and run the program. With ``as_init`` stay as its PID 1.
+
+    Raises what goes wrong, as long as there is anybody to tell.
+    """
+    reporter.stage = "identity"
+    own_stdio(identity.uid)
+    change_identity(process, identity, bpf)
+    os.umask(0o22 if process.user.umask is None else process.user.umask)
+    reporter.stage = "working directory"
+    enter_cwd(process.cwd)
+    reporter.stage = "exec"
+    variables = environment(process, identity.home)
+    search = os.fsdecode(variables.get(b"PATH", _DEFAULT_PATH.encode()))
+    program = find_executable(process.args[0], search)
+    if bpf and process.no_new_privileges:
+        load_filter(bpf, no_new_privileges=True)
+    if as_init:
+        fork_program(reporter)
+    close_from(3, keep=(reporter.fileno(),))
+    restore_signals()
+    try:
+        os.execve(program, process.args, variables)
+    except OSError as error:
+        raise _refused(process.args[0], program, error) from None
+
+
+def _refused(name: str, program: str, error: OSError) -> ExecutableError:
+    text = os.strerror(error.errno or 0).lower()
+    code = 126 if error.errno in {errno.EACCES, errno.EPERM, errno.EISDIR} else 127
+    if error.errno == errno.ENOEXEC:
+        return ExecutableError(f"exec {program}: exec format error", 126, errno.ENOEXEC)
+    if error.errno == errno.ENOENT:  # the file is there: it is its interpreter that is not
+        return ExecutableError(f"exec {program}: no such file or directory", 127, errno.ENOENT)
+    return ExecutableError(f'exec: "{name}": {text}', code, error.errno or 0)

@@ -1,0 +1,412 @@
+"""The root file system: mounted, filled, hardened and entered.
+
+Runs in the container's own mount namespace, whose mounts have been made receivers only, so
+that nothing done here is seen on the host and all of it ends with the last process. Paths
+inside the root are opened with ``open_in_root`` and used as descriptors.
+
+A root is put together in this order::
+
+    mount_root     the snapshot (overlay or bind), detached, then attached on a mount point
+    mount          each mount of the spec, in order
+    make devices   /dev nodes and links (devices.py)
+    enter          pivot_root, the host's tree detached
+    protect        read-only root, read-only paths, masked paths
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from barque.cgroups import hierarchies
+from barque.errors import InvalidArgument, KernelError
+from barque.kernel import mount as km
+from barque.kernel.paths import open_in_root
+from barque.models.launch import RootfsMount
+from barque.runtime.mounts import MountStep
+
+_PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
+
+
+def _remove_volatile_mark(work: str) -> None:
+    """Let a volatile overlay be mounted again after an orderly end.
+
+    The kernel leaves ``work/incompat/volatile/dirty`` so that nobody trusts the layer after a
+    crash of the machine. After an exit of the container the layer is sound.
+    """
+    incompat = f"{work}/work/incompat"
+    try:
+        os.unlink(f"{incompat}/volatile/dirty")
+        os.rmdir(f"{incompat}/volatile")
+        os.rmdir(incompat)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise KernelError("remove", error.errno or 0, incompat) from None
+
+
+def _overlay(rootfs: RootfsMount) -> int:
+    """A detached overlay mount; layers are appended one by one (Linux 6.5)."""
+    fd = km.fsopen("overlay")
+    try:
+        for lower in rootfs.lower:
+            km.fsconfig_string(fd, "lowerdir+", lower)
+        if rootfs.upper:
+            km.fsconfig_string(fd, "upperdir", rootfs.upper)
+            km.fsconfig_string(fd, "workdir", rootfs.work)
+            if rootfs.volatile:
+                _remove_volatile_mark(rootfs.work)
+                km.fsconfig_flag(fd, "volatile")
+    except BaseException:
+        os.close(fd)
+        raise
+    return km.fsmount(fd, 0, "overlay")
+
+
+def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
+    """Overlay by mount(2), for kernels before 6.5 that do not know ``lowerdir+``.
+
+    Options are limited to one page, so the layers are named relative to their directory.
+    """
+    base = os.path.commonpath([*rootfs.lower, rootfs.upper or rootfs.lower[0]])
+    lower = ":".join(os.path.relpath(path, base) for path in rootfs.lower)
+    options = f"lowerdir={lower}"
+    if rootfs.upper:
+        upper, work = (os.path.relpath(path, base) for path in (rootfs.upper, rootfs.work))
+        options += f",upperdir={upper},workdir={work}"
+        if rootfs.volatile:
+            _remove_volatile_mark(rootfs.work)
+            options += ",volatile"
+    if len(options) >= os.sysconf("SC_PAGE_SIZE"):
+        raise InvalidArgument(
+            f"{len(rootfs.lower)} layers are more than this kernel's mount options hold: use "
+            f"Linux 6.5 or newer, or an image with fewer layers"
+        )
+    os.chdir(base)
+    km.mount("overlay", mount_point, "overlay", 0, options)
+    os.chdir("/")
+
+
+class Root:
+    """A container's root under construction, seen from the host's tree."""
+
+    def __init__(self, mount_point: str) -> None:
+        """``mount_point``: an existing directory of ours, used inside our namespace only."""
+        self._mount_point = mount_point
+        self._held: dict[str, int] = {}
+        self.fd = -1
+
+    @classmethod
+    def of(cls, fd: int) -> Root:
+        """A finished root that ``fd`` refers to."""
+        root = cls("")
+        root.fd = fd
+        return root
+
+    def hold_shared(self, steps: list[MountStep]) -> None:
+        """Clone the sources of shared binds while they still are peers of the host's mounts."""
+        for step in steps:
+            if step.kind == "bind" and step.propagation == km.MS_SHARED:
+                self._held[step.destination] = km.clone_tree(step.source, recursive=step.recursive)
+
+    def mount_root(self, rootfs: RootfsMount) -> None:
+        """Mount the snapshot on the mount point and open it."""
+        if rootfs.type == "overlay" and (rootfs.upper or len(rootfs.lower) > 1):
+            try:
+                detached = _overlay(rootfs)
+            except KernelError as error:
+                if error.errno != errno.EINVAL or not error.path.startswith("lowerdir+="):
+                    raise
+                _classic_overlay(rootfs, self._mount_point)
+                self.fd = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                return
+        else:
+            source = rootfs.source or rootfs.lower[0]
+            detached = km.clone_tree(source, recursive=rootfs.type == "bind")
+        target = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        km.move_mount(detached, target, self._mount_point)
+        os.close(target)
+        self.fd = detached
+
+    def open(self, path: str, flags: int = os.O_PATH) -> int:
+        """``path`` resolved inside the root, as a descriptor. Raises KernelError."""
+        return open_in_root(self.fd, path, flags)
+
+    def make_directory(self, path: str, mode: int = 0o755, hops: int = 40) -> int:
+        """Open the directory ``path``, making it and what is missing above it.
+
+        Links are followed inside the root, dangling ones too: what they name is made.
+        ``hops`` bounds that. Raises KernelError.
+        """
+        try:
+            return self.open(path, os.O_PATH | os.O_DIRECTORY)
+        except KernelError as error:
+            if error.errno != errno.ENOENT or not hops:
+                raise
+        parent, name, parent_fd = self._make_parent(path, hops)
+        try:
+            os.mkdir(name, mode, dir_fd=parent_fd)
+        except FileExistsError:
+            target = _link_target(parent, name, parent_fd)
+            return self.make_directory(target, mode, hops - 1)
+        except OSError as error:
+            raise KernelError("mkdir", error.errno or 0, path) from None
+        finally:
+            os.close(parent_fd)
+        return self.open(path, os.O_PATH | os.O_DIRECTORY)
+
+    def make_file(self, path: str, hops: int = 40) -> int:
+        """Open the file ``path``, making an empty one and the directories above it.
+
+        As ``make_directory`` otherwise.
+        """
+        try:
+            return self.open(path)
+        except KernelError as error:
+            if error.errno != errno.ENOENT or not hops:
+                raise
+        parent, name, parent_fd = self._make_parent(path, hops)
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o644, dir_fd=parent_fd))
+        except FileExistsError:
+            return self.make_file(_link_target(parent, name, parent_fd), hops - 1)
+        except OSError as error:
+            raise KernelError("create", error.errno or 0, path) from None
+        finally:
+            os.close(parent_fd)
+        return self.open(path)
+
+    def _make_parent(self, path: str, hops: int) -> tuple[str, str, int]:
+        parent, _, name = path.rstrip("/").rpartition("/")
+        return parent, name, self.make_directory(parent or "/", hops=hops)
+
+    def mount(self, step: MountStep, cgroups_path: str) -> None:
+        """Carry out one step of the mount plan."""
+        if step.kind == "bind":
+            self._bind(step)
+        elif step.kind == "cgroup":
+            self._mount_cgroups(step, cgroups_path)
+        else:
+            self._filesystem(step)
+
+    def _attach(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
+        km.move_mount(mount_fd, target_fd, step.destination)
+        if step.propagation:
+            km.set_attributes(
+                mount_fd,
+                propagation=step.propagation,
+                recursive=step.propagation_recursive,
+                what=step.destination,
+            )
+        os.close(target_fd)
+        os.close(mount_fd)
+
+    def _bind(self, step: MountStep) -> None:
+        mount_fd = self._held.pop(step.destination, -1)
+        if mount_fd < 0:
+            mount_fd = km.clone_tree(step.source, recursive=step.recursive)
+        if step.set or step.clear:
+            km.set_attributes(mount_fd, set_=step.set, clear=step.clear, what=step.destination)
+        if step.recursive_set or step.recursive_clear:
+            km.set_attributes(
+                mount_fd,
+                set_=step.recursive_set,
+                clear=step.recursive_clear,
+                recursive=True,
+                what=step.destination,
+            )
+        if stat.S_ISDIR(os.fstat(mount_fd).st_mode):
+            target_fd = self.make_directory(step.destination)
+        else:
+            target_fd = self.make_file(step.destination)
+        self._attach(mount_fd, target_fd, step)
+
+    def _filesystem(self, step: MountStep) -> None:
+        self._refuse_link(step)
+        source = step.source if step.source != step.fstype else ""
+        mount_fd = km.new_filesystem(step.fstype, step.options, step.set, source)
+        target_fd = self.make_directory(step.destination)
+        if step.copy_up:
+            self._copy_up(target_fd, mount_fd)
+        self._attach(mount_fd, target_fd, step)
+
+    def _refuse_link(self, step: MountStep) -> None:
+        """An image whose /proc or /sys is a link could move what is masked elsewhere."""
+        if step.destination not in _PROC_SUPER_MAGIC_PATHS:
+            return
+        try:
+            fd = self.open(step.destination, os.O_PATH | os.O_NOFOLLOW)
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
+        mode = os.fstat(fd).st_mode
+        os.close(fd)
+        if not stat.S_ISDIR(mode):
+            raise InvalidArgument(
+                f"{step.destination} of the image is not a directory: mounting there would "
+                f"leave the kernel's files unprotected; repair the image"
+            )
+
+    def _copy_up(self, source_fd: int, mount_fd: int) -> None:
+        copy_tree(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=source_fd), mount_fd)
+
+    def _mount_cgroups(self, step: MountStep, cgroups_path: str) -> None:
+        """The container's own groups, one directory a hierarchy, each a bind of its group."""
+        target_fd = self.make_directory(step.destination)
+        v1, v2 = hierarchies()
+        if not v1:
+            mount_fd = km.clone_tree(v2 + cgroups_path)
+            km.set_attributes(mount_fd, set_=step.set, what=step.destination)
+            self._attach(mount_fd, target_fd, step)
+            return
+        attributes = step.set & ~km.MOUNT_ATTR_RDONLY
+        tmpfs = km.new_filesystem("tmpfs", ("mode=755",), attributes)
+        for mount_point in dict.fromkeys(v1.values()):
+            name = os.path.basename(mount_point)
+            os.mkdir(name, 0o755, dir_fd=tmpfs)
+            for controller, where in v1.items():
+                if where == mount_point and controller != name and "=" not in controller:
+                    os.symlink(name, controller, dir_fd=tmpfs)
+        km.move_mount(tmpfs, target_fd, step.destination)
+        for mount_point in dict.fromkeys(v1.values()):
+            mount_fd = km.clone_tree(mount_point + cgroups_path)
+            km.set_attributes(mount_fd, set_=step.set, what=mount_point)
+            inner = os.open(os.path.basename(mount_point), os.O_PATH, dir_fd=tmpfs)
+            km.move_mount(mount_fd, inner, mount_point)
+            os.close(inner)
+            os.close(mount_fd)
+        if step.set & km.MOUNT_ATTR_RDONLY:
+            km.set_attributes(tmpfs, set_=km.MOUNT_ATTR_RDONLY, what=step.destination)
+        os.close(tmpfs)
+        os.close(target_fd)
+
+    def enter(self) -> None:
+        """Make the root the process's root, and let go of the host's tree."""
+        os.fchdir(self.fd)
+        km.pivot_root(".", ".")
+        km.umount(".", km.MNT_DETACH)
+        os.chdir("/")
+
+    def make_readonly(self) -> None:
+        """Make the root mount (not those on it) read-only."""
+        km.set_attributes(self.fd, set_=km.MOUNT_ATTR_RDONLY, what="/")
+
+    def protect(self, readonly_paths: list[str], masked_paths: list[str]) -> None:
+        """Make paths read-only, cover others; a path that is not there needs neither."""
+        for path in readonly_paths:
+            fd = self.find(path)
+            if fd < 0:
+                continue
+            copy = km.clone_tree("", dir_fd=fd, recursive=True)
+            km.set_attributes(copy, set_=km.MOUNT_ATTR_RDONLY, recursive=True, what=path)
+            km.move_mount(copy, fd, path)
+            os.close(copy)
+            os.close(fd)
+        self._mask(masked_paths)
+
+    def _mask(self, paths: list[str]) -> None:
+        """Cover files with /dev/null and directories with one empty read-only tmpfs."""
+        empty = null = -1
+        for path in paths:
+            fd = self.find(path)
+            if fd < 0:
+                continue
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                if empty < 0:
+                    options = ("size=0", "nr_inodes=2", "mode=755")
+                    empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
+                cover = km.clone_tree("", dir_fd=empty)
+            else:
+                if null < 0:
+                    null = self.open("/dev/null")
+                cover = km.clone_tree("", dir_fd=null)
+            km.move_mount(cover, fd, path)
+            os.close(cover)
+            os.close(fd)
+        for fd in (empty, null):
+            if fd >= 0:
+                os.close(fd)
+
+    def find(self, path: str) -> int:
+        """``path`` as a descriptor, or -1 where there is nothing."""
+        try:
+            return self.open(path)
+        except KernelError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+                return -1
+            raise
+
+
+def _link_target(parent: str, name: str, parent_fd: int) -> str:
+    """Where the dangling link ``parent/name`` leads, as a path inside the root."""
+    try:
+        target = os.readlink(name, dir_fd=parent_fd)
+    except OSError as error:
+        raise KernelError("readlink", error.errno or 0, f"{parent}/{name}") from None
+    return target if target.startswith("/") else f"{parent}/{target}"
+
+
+def copy_tree(source_fd: int, target_fd: int) -> None:
+    """Copy what is below the directory ``source_fd`` into ``target_fd``: data, owners, modes,
+    times, extended attributes, links, devices. Takes ownership of ``source_fd``.
+
+    Names are opened without following links, so a hostile tree copies as what it is.
+    """
+    with os.scandir(source_fd) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        info = os.stat(name, dir_fd=source_fd, follow_symlinks=False)
+        kind = stat.S_IFMT(info.st_mode)
+        if kind == stat.S_IFDIR:
+            _copy_directory(source_fd, target_fd, name)
+        elif kind == stat.S_IFLNK:
+            link = os.readlink(name, dir_fd=source_fd)
+            os.symlink(link, name, dir_fd=target_fd)
+        elif kind == stat.S_IFREG:
+            _copy_file(source_fd, target_fd, name)
+        elif kind != stat.S_IFSOCK:
+            os.mknod(name, info.st_mode, info.st_rdev, dir_fd=target_fd)
+        else:
+            continue
+        os.chown(name, info.st_uid, info.st_gid, dir_fd=target_fd, follow_symlinks=False)
+        if kind != stat.S_IFLNK:
+            os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=target_fd)
+        times = (info.st_atime_ns, info.st_mtime_ns)
+        os.utime(name, ns=times, dir_fd=target_fd, follow_symlinks=False)
+    os.close(source_fd)
+
+
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:
+    os.mkdir(name, 0o700, dir_fd=target_fd)
+    inner_source = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=source_fd)
+    inner_target = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=target_fd)
+    try:
+        _copy_attributes(inner_source, inner_target)
+        copy_tree(inner_source, inner_target)
+    finally:
+        os.close(inner_target)
+
+
+def _copy_file(source_fd: int, target_fd: int, name: str) -> None:
+    source = os.open(name, os.O_RDONLY | _OPEN, dir_fd=source_fd)
+    target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600, dir_fd=target_fd)
+    try:
+        while os.sendfile(target, source, None, 1 << 24):
+            pass
+        _copy_attributes(source, target)
+    finally:
+        os.close(source)
+        os.close(target)
+
+
+def _copy_attributes(source: int, target: int) -> None:
+    """Extended attributes, those apart that belong to the overlay below."""
+    for attribute in os.listxattr(source):
+        if not attribute.startswith("trusted.overlay."):
+            os.setxattr(target, attribute, os.getxattr(source, attribute))

@@ -1,0 +1,104 @@
+"""What an init tells its shim before execve, one datagram a message.
+
+==========  =============================================  =========================
+message     when                                           the shim then
+==========  =============================================  =========================
+Pty         the terminal exists; its master comes along    keeps the descriptor
+Warning     something asked for could not be had           passes it to the engine
+Failure     a stage failed; the process is about to leave  reports it, reaps
+(end)       execve closed the socket                       reports the start
+==========  =============================================  =========================
+"""
+
+from __future__ import annotations
+
+import errno as errno_module
+import os
+from typing import NoReturn
+
+import msgspec
+
+from barque.errors import BarqueError, KernelError
+from barque.kernel.seqpacket import Socket, send
+
+
+class Pty(msgspec.Struct, tag="pty"):
+    """The master of the container's terminal comes with this message."""
+
+
+class Warning_(msgspec.Struct, tag="warning"):  # noqa: N801 - Warning is a builtin
+    """A limit or privilege that the machine does not grant."""
+
+    message: str
+
+
+class Failure(msgspec.Struct, tag="failure"):
+    """Why the process did not start. ``exit_code`` is docker's 126, 127 or 128."""
+
+    stage: str
+    errno: int
+    message: str
+    exit_code: int = 128
+
+
+Message = Pty | Warning_ | Failure
+
+_encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Message).decode
+
+
+class ExecutableError(BarqueError):
+    """The program cannot be run. ``exit_code`` is 126 (not executable) or 127 (not there)."""
+
+    def __init__(self, message: str, exit_code: int, errno: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.errno = errno
+
+
+class Reporter:
+    """The child's end. ``stage`` names what is being done, for the failure report."""
+
+    def __init__(self, end: Socket) -> None:
+        self._end = end
+        self.stage = "start"
+
+    def fileno(self) -> int:
+        """The descriptor, which execve closes."""
+        return self._end.fileno()
+
+    def close(self) -> None:
+        """Tell the shim that the program runs, where execve does not."""
+        self._end.close()
+
+    def pty(self, master_fd: int) -> None:
+        """Hand over the terminal's master."""
+        send(self._end, _encode(Pty()), (master_fd,))
+
+    def warn(self, message: str) -> None:
+        """Report what could not be had; the start goes on."""
+        self._end.send(_encode(Warning_(message)))
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Report the failure and leave the process."""
+        try:
+            self._end.send(_encode(describe(self.stage, error)))
+        finally:
+            os._exit(1)
+
+
+def describe(stage: str, error: BaseException) -> Failure:
+    """The report for ``error`` in ``stage``."""
+    match error:
+        case ExecutableError():
+            return Failure(stage, error.errno, str(error), error.exit_code)
+        case KernelError():
+            return Failure(stage, error.errno, f"{stage}: {error}")
+        case BarqueError():
+            return Failure(stage, errno_module.EINVAL, str(error))
+        case OSError():
+            where = f" {error.filename}" if error.filename else ""
+            text = os.strerror(error.errno or 0).lower()
+            return Failure(stage, error.errno or 0, f"{stage}:{where} {text}")
+        case _:
+            return Failure(stage, 0, f"{stage}: {type(error).__name__}: {error}")

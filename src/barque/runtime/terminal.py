@@ -1,0 +1,53 @@
+"""The container's terminal: a pair from its own devpts instance.
+
+Source: pty(7), ioctl_tty(2).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+
+from barque.kernel import mount as km
+from barque.runtime.rootfs import Root
+
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+
+
+def open_pair(root: Root) -> tuple[int, int]:
+    """(master, slave) of a new terminal in the devpts mounted at the root's /dev/pts."""
+    master = root.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("=i", 0))
+    return master, open_slave(master)
+
+
+def open_slave(master: int) -> int:
+    """The other side of ``master``, opened through it and not by a path."""
+    return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def bind_console(root: Root, slave: int) -> None:
+    """Show the terminal as /dev/console."""
+    target = root.make_file("/dev/console")
+    copy = km.clone_tree("", dir_fd=slave)
+    km.move_mount(copy, target, "/dev/console")
+    os.close(copy)
+    os.close(target)
+
+
+def resize(terminal: int, height: int, width: int) -> None:
+    """Set the size in characters; the kernel sends SIGWINCH."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("=4H", height, width, 0, 0))
+
+
+def adopt(slave: int) -> None:
+    """Make the terminal stdin, stdout, stderr and the controlling terminal of a new session."""
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for fd in (0, 1, 2):
+        os.dup2(slave, fd)
+    if slave > 2:
+        os.close(slave)

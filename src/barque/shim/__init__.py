@@ -1,0 +1,1 @@
+"""The spawner and the shims: the containers' parents."""

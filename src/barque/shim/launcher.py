@@ -1,0 +1,87 @@
+"""Starting the spawner from a sealed copy of the interpreter.
+
+A container that runs as root can open its init's ``/proc/PID/exe`` for writing between fork
+and execve (CVE-2019-5736). Here that is a memfd with all seals: not a file of the host, and
+not writable.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+
+from barque.errors import FailedPrecondition
+from barque.kernel import seqpacket
+
+_READY_TIMEOUT_S = 30.0
+
+
+def sealed_interpreter() -> int:
+    """A memfd with the running interpreter's program, sealed. The caller owns it."""
+    memfd = os.memfd_create("barque", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open("/proc/self/exe", "rb", buffering=0) as program:
+        size = os.fstat(program.fileno()).st_size
+        copied = 0
+        while copied < size:
+            sent = os.sendfile(memfd, program.fileno(), copied, size - copied)
+            if not sent:
+                break
+            copied += sent
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, seals)
+    return memfd
+
+
+class Spawner:
+    """A running spawner. ``end`` takes Launch datagrams; closing it ends the spawner."""
+
+    def __init__(self, process: subprocess.Popen[bytes], end: seqpacket.Socket) -> None:
+        self._process = process
+        self.end = end
+
+    @property
+    def pid(self) -> int:
+        """For showing and measuring."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait until it has loaded everything. Raises FailedPrecondition if it does not."""
+        self.end.settimeout(_READY_TIMEOUT_S)
+        try:
+            greeting = self.end.recv(16)
+        except TimeoutError:
+            greeting = b""
+        if greeting != b"ready":
+            self.close()
+            raise FailedPrecondition(
+                "the spawner did not start: run `barqued` in a terminal to see why"
+            )
+        self.end.setblocking(False)
+
+    def close(self) -> None:
+        """End the spawner; shims go on."""
+        self.end.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(5)
+
+
+def start_spawner() -> Spawner:
+    """Start the spawner; call before the event loop and any thread. See ``wait_ready``."""
+    ours, theirs = seqpacket.pair()
+    memfd = sealed_interpreter()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "barque.shim.spawner", str(theirs.fileno())],
+            executable=f"/proc/self/fd/{memfd}",
+            pass_fds=(memfd, theirs.fileno()),
+            stdin=subprocess.DEVNULL,
+        )
+    finally:
+        os.close(memfd)
+        theirs.close()
+    return Spawner(process, ours)

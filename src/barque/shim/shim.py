@@ -1,0 +1,425 @@
+"""The shim: a container's parent for as long as it runs.
+
+It holds the streams, writes the log, makes exec'ed processes, passes signals on, and records
+the exit. It needs no engine: engines come and go on its socket.
+
+The life of a shim::
+
+    forked by the spawner ─► a helper binds the socket and clones the init
+        ─► Started (the helper says it) | StartFailed ─► asleep until anything happens
+        ─► serve until the init ends ─► drain, log, remove the cgroup
+        ─► exit record on disk ─► Exited ─► last clients served ─► gone
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+from typing import NoReturn
+
+import msgspec
+
+from barque.cgroups import open_cgroup
+from barque.errors import BarqueError
+from barque.kernel import process as kp
+from barque.kernel.seqpacket import MSG_DONTWAIT, Socket, accept, from_fd, listen, receive, send
+from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord
+from barque.runtime.execs import ExecIo, run_exec
+from barque.runtime.init import InitIo, run_init
+from barque.runtime.status import Failure, Reporter
+from barque.shim import protocol as p
+from barque.shim.clients import Client
+from barque.shim.logfile import LogFile, timestamp
+from barque.shim.loop import Loop
+from barque.shim.streams import ProcessStreams
+from barque.shim.task import (
+    Process,
+    StartError,
+    by_helper,
+    exit_status,
+    received,
+    run_helper,
+    start,
+)
+
+_ACK_TIMEOUT_S = 1.0
+_TICK_S = 1.0
+
+_decode_container = msgspec.json.Decoder(ContainerLaunch).decode
+_decode_exec = msgspec.json.Decoder(ExecLaunch).decode
+
+
+class _Exec:
+    """An exec'ed process. ``pidfd`` is -1 once it has ended."""
+
+    def __init__(self, process: Process, streams: ProcessStreams) -> None:
+        self.pid = process.pid
+        self.pidfd = process.pidfd
+        self.streams = streams
+        self.exit_code: int | None = None
+        self.ended_at = 0.0
+        self.acknowledged = False
+
+
+def main(data: bytes, fds: list[int], title: kp.Title) -> NoReturn:
+    """The forked shim's program. No return.
+
+    ``data`` is the container's id, a newline and the Launch; ``fds`` came with it. A helper
+    starts the container. Then, until something happens (output, an exit, a request, a client
+    that types), only this much of the shim is ever run: what is not run is not written to, and
+    stays shared with all other shims.
+    """
+    code = 1
+    try:
+        os.setsid()
+        id_, _, launch = data.partition(b"\n")
+        title.set(f"barque-shim {id_.decode()}")
+        outcome, kept = by_helper(lambda end: _start_container(end, launch, fds), fds)
+        poll = select.poll()
+        for fd in kept:
+            poll.register(fd, select.POLLIN)
+        if kept:
+            poll.poll()
+        Shim(p.decode_launch(launch), outcome, kept).run()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _start_container(end: Socket, data: bytes, fds: list[int]) -> NoReturn:
+    """The helper. Its message carries: control, listener, clients, the process's descriptors."""
+    launch = p.decode_launch(data)
+    control, document, *rest = fds
+    clients, join_fds = rest[: len(launch.clients)], rest[len(launch.clients) :]
+    joins = {kind: join_fds[index] for kind, index in launch.joins.items()}
+    listener = listen(launch.directory, p.SOCKET_NAME)
+    host_netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
+        size = launch.streams.console_size
+        io = InitIo(reporter, stdio, host_netns, joins, launch.mount_point, size)
+        run_init(lambda: _decode_container(p.read_document(document)), io)
+
+    def work() -> Process:
+        return start(launch.streams, launch.clone_flags, joins.get("pid", -1), child)
+
+    def tell_engine(process: Process) -> None:
+        send(from_fd(control), p.encode(p.Started(process.pid, process.warnings)))
+
+    run_helper(end, [control, listener.fileno(), *clients], work, tell_engine)
+
+
+class Shim:
+    """One container's shim. Owns the descriptors that its helper handed over."""
+
+    def __init__(self, launch: p.Launch, outcome: bytes, fds: list[int]) -> None:
+        self._launch = launch
+        self._outcome = outcome
+        self._directory = launch.directory
+        self._loop = Loop()
+        self._engines: dict[int, Socket] = {}
+        self._execs: dict[str, _Exec] = {}
+        self._pid = 0
+        self._pidfd = -1
+        self._exited = False
+        self._fds = fds
+
+    def run(self) -> None:
+        """Take over the container that the helper started, and serve it to its end."""
+        if not self._fds:
+            self._remove_cgroup()  # the helper was killed: what it had made goes too
+            return
+        control, listener, *rest = self._fds
+        count = len(self._launch.clients)
+        clients, process_fds = rest[:count], rest[count:]
+        self._add_engine(from_fd(control))
+        self._listener = from_fd(listener)
+        self._loop.watch(listener, select.EPOLLIN, self._on_engine_connects)
+        log = LogFile(self._launch.log) if self._launch.log else None
+        self._streams = ProcessStreams(
+            self._loop, self._launch.streams, log, lambda: self._detached("")
+        )
+        for fd, spec in zip(clients, self._launch.clients, strict=True):
+            self._streams.add_client(Client(fd, spec, self._directory))
+        try:
+            process = received(self._outcome, process_fds, self._launch.streams)
+        except StartError as error:
+            self._report_failure(error.failure)
+            return
+        self._pid, self._pidfd = process.pid, process.pidfd
+        _connect(self._streams, process)
+        self._loop.watch(process.pidfd, select.EPOLLIN, self._on_init_ended)
+        self._serve()
+
+    def _report_failure(self, failure: Failure) -> None:
+        self._remove_cgroup()
+        self._tell(p.StartFailed(failure.stage, failure.errno, failure.message, failure.exit_code))
+        self._streams.finish()
+        self._serve_last_clients()
+
+    def _serve(self) -> None:
+        while not self._exited:
+            waiting = self._busy_with_clients()
+            self._loop.run_once(_TICK_S if waiting else -1)
+            if waiting:
+                self._tick()
+        self._serve_last_clients()
+
+    def _serve_last_clients(self) -> None:
+        """After the end: clients get what is queued for them, as long as they read."""
+        while not self._streams.served or any(not e.streams.served for e in self._execs.values()):
+            self._loop.run_once(_TICK_S)
+            self._tick()
+
+    def _busy_with_clients(self) -> bool:
+        """Whether something may have to be given up after a time."""
+        return any(
+            e.exit_code is not None and not e.streams.ended for e in self._execs.values()
+        ) or (not self._streams.served or any(not e.streams.served for e in self._execs.values()))
+
+    def _tick(self) -> None:
+        self._streams.drop_stalled()
+        now = time.monotonic()
+        for exec_ in self._execs.values():
+            exec_.streams.drop_stalled()
+            ended = exec_.exit_code is not None
+            if ended and not exec_.streams.ended and now - exec_.ended_at > _ACK_TIMEOUT_S:
+                exec_.streams.finish()
+
+    # The end of the container
+
+    def _on_init_ended(self, fd: int, _events: int) -> None:
+        code = exit_status(fd)
+        exited_at = timestamp(time.time_ns())
+        self._loop.forget(fd)
+        for exec_ in self._execs.values():
+            self._end_exec_with_container(exec_)
+        oom_killed = self._remove_cgroup()
+        self._streams.drain()
+        record = ExitRecord(code=code, exited_at=exited_at, oom_killed=oom_killed)
+        self._streams.finish()
+        self._write_exit_record(record)
+        self._exited = True
+        self._tell(p.Exited(record))
+        self._close_listener()
+
+    def _end_exec_with_container(self, exec_: _Exec) -> None:
+        """The kernel has killed it with its PID namespace; without one of its own, we do."""
+        if exec_.exit_code is not None:
+            return
+        try:
+            signal.pidfd_send_signal(exec_.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        finally:
+            ended, _, _ = select.select([exec_.pidfd], [], [], 2)
+            if ended:
+                self._on_exec_ended(exec_.pidfd, 0)
+            exec_.streams.finish()
+
+    def _remove_cgroup(self) -> bool:
+        """Kill what is left, remove the group; returns whether memory ran out in it."""
+        path = self._launch.cgroups_path
+        if not path:
+            return False
+        cgroup = open_cgroup(path)
+        if not cgroup.exists():
+            return False
+        try:
+            out_of_memory = cgroup.oom_kills() > 0
+            cgroup.kill()
+            cgroup.remove()
+        except BarqueError:
+            # A process in uninterruptible sleep keeps the group; the engine removes groups
+            # without a container when it starts and when it removes the container.
+            return False
+        return out_of_memory
+
+    def _write_exit_record(self, record: ExitRecord) -> None:
+        path = f"{self._directory}/{p.EXIT_RECORD}"
+        partial = f"{path}.part"
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.write(fd, p.encode(record))
+        os.close(fd)
+        os.rename(partial, path)
+
+    def _close_listener(self) -> None:
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
+
+    # Engines
+
+    def _on_engine_connects(self, _fd: int, _events: int) -> None:
+        self._add_engine(accept(self._listener))
+
+    def _add_engine(self, end: Socket) -> None:
+        self._engines[end.fileno()] = end
+        self._loop.watch(end.fileno(), select.EPOLLIN, self._on_engine)
+
+    def _on_engine(self, fd: int, _events: int) -> None:
+        engine = self._engines[fd]
+        try:
+            data, fds = receive(engine)
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._loop.forget(fd)
+            del self._engines[fd]
+            engine.close()
+            return
+        try:
+            request = p.decode_request(data)
+        except msgspec.ValidationError:
+            # A newer engine may ask what this shim does not know: it learns so from silence
+            # and its deadline; a shim never ends because of a message.
+            for passed in fds:
+                os.close(passed)
+            return
+        self._handle(engine, request, fds)
+
+    def _handle(self, engine: Socket, request: p.Request, fds: list[int]) -> None:
+        if isinstance(request, p.Acknowledge):
+            self._acknowledge(request.exec_id)
+            return
+        try:
+            match request:
+                case p.Attach():
+                    self._streams.add_client(Client(fds[0], request.client, self._directory))
+                    reply: p.Reply | p.Running = p.Reply(request.seq)
+                case p.Exec():
+                    reply = p.Reply(request.seq, pid=self._start_exec(request, fds))
+                case p.Signal():
+                    self._signal(request)
+                    reply = p.Reply(request.seq)
+                case p.Resize():
+                    streams = self._find_streams(request.exec_id)
+                    streams.resize(request.height, request.width)
+                    reply = p.Reply(request.seq)
+                case p.Namespaces():
+                    self._send_namespaces(engine, request)
+                    return
+                case p.State():
+                    reply = self._state(request.seq)
+        except StartError as error:
+            reply = _failed(request.seq, error.failure.message, error.failure.errno)
+            reply.exit_code = error.failure.exit_code
+        except BarqueError as error:
+            reply = _failed(request.seq, str(error), 0)
+        except OSError as error:
+            reply = _failed(request.seq, os.strerror(error.errno or 0).lower(), error.errno or 0)
+        self._send(engine, reply)
+
+    def _send(self, engine: Socket, notice: p.Notice) -> None:
+        """An engine that has gone, or that lets its queue fill, is told by the next State."""
+        try:
+            send(engine, p.encode(notice), flags=MSG_DONTWAIT)
+        except OSError:
+            return
+
+    def _tell(self, notice: p.Notice) -> None:
+        for engine in self._engines.values():
+            self._send(engine, notice)
+
+    def _detached(self, exec_id: str) -> None:
+        self._tell(p.Detached(exec_id))
+
+    # Requests
+
+    def _find_streams(self, exec_id: str) -> ProcessStreams:
+        if not exec_id:
+            return self._streams
+        exec_ = self._execs.get(exec_id)
+        if exec_ is None:
+            raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return exec_.streams
+
+    def _signal(self, request: p.Signal) -> None:
+        if request.exec_id:
+            exec_ = self._execs.get(request.exec_id)
+            pidfd = exec_.pidfd if exec_ else -1
+        else:
+            pidfd = self._pidfd
+        if pidfd < 0 or (not request.exec_id and self._exited):
+            raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+        signal.pidfd_send_signal(pidfd, request.number)
+
+    def _send_namespaces(self, engine: Socket, request: p.Namespaces) -> None:
+        fds: list[int] = []
+        try:
+            fds.extend(kp.open_namespace(self._pid, kind) for kind in request.types)
+            reply = p.encode(p.Reply(request.seq, types=request.types))
+            send(engine, reply, fds, MSG_DONTWAIT)
+        except OSError as error:
+            self._send(engine, _failed(request.seq, str(error), error.errno or 0))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _state(self, seq: int) -> p.Running:
+        execs = {key: p.ExecState(e.pid, e.exit_code) for key, e in self._execs.items()}
+        return p.Running(seq, self._pid, execs)
+
+    # Execs
+
+    def _start_exec(self, request: p.Exec, fds: list[int]) -> int:
+        exec_id = request.exec_id
+        streams = ProcessStreams(self._loop, request.streams, None, lambda: self._detached(exec_id))
+        document, init_pidfd = fds[0], self._pidfd
+
+        def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
+            size = request.streams.console_size
+            io = ExecIo(reporter, stdio, init_pidfd, size)
+            run_exec(lambda: _decode_exec(p.read_document(document)), io)
+
+        def program(end: Socket) -> NoReturn:
+            run_helper(end, [], lambda: start(request.streams, 0, init_pidfd, child))
+
+        outcome, process_fds = by_helper(program, [document])
+        try:
+            process = received(outcome, process_fds, request.streams)
+        except StartError:
+            for fd in fds[1:]:
+                os.close(fd)  # not shut down: the engine tells this client what went wrong
+            raise
+        if request.client is not None:
+            streams.add_client(Client(fds[1], request.client, self._directory))
+        _connect(streams, process)
+        self._execs[exec_id] = _Exec(process, streams)
+        self._loop.watch(process.pidfd, select.EPOLLIN, self._on_exec_ended)
+        return process.pid
+
+    def _on_exec_ended(self, fd: int, _events: int) -> None:
+        exec_id, exec_ = next((k, e) for k, e in self._execs.items() if e.pidfd == fd)
+        exec_.exit_code = exit_status(fd)
+        exec_.ended_at = time.monotonic()
+        self._loop.forget(fd)
+        os.close(fd)
+        exec_.pidfd = -1
+        exec_.streams.drain()
+        self._tell(p.ExecExited(exec_id, exec_.exit_code))
+        if not self._engines:
+            exec_.streams.finish()
+
+    def _acknowledge(self, exec_id: str) -> None:
+        """The engine has the exit code: clients may see the end, and the exec is forgotten."""
+        exec_ = self._execs.get(exec_id)
+        if exec_ is None or exec_.exit_code is None:
+            return
+        if not exec_.streams.ended:
+            exec_.streams.finish()
+        if exec_.streams.served:
+            del self._execs[exec_id]
+
+
+def _failed(seq: int, message: str, number: int) -> p.Reply:
+    return p.Reply(seq, error=message or "failed", errno=number)
+
+
+def _connect(streams: ProcessStreams, process: Process) -> None:
+    if process.master >= 0:
+        streams.set_terminal(process.master)
+    else:
+        streams.set_pipes(process.stdin, process.stdout, process.stderr)

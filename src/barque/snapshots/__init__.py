@@ -1,0 +1,1 @@
+"""Snapshotters: the versioned file systems under containers."""

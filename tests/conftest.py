@@ -1,0 +1,47 @@
+"""Engines for tests that need a running one. Both are private and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import rootfs
+from support.engine import Engine, docker_cli_is_here, dockerd_is_here, open_barqued, open_dockerd
+
+
+@pytest.fixture(scope="session")
+def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BusyBox root file system, as a tar archive."""
+    if not rootfs.busybox_is_here():
+        pytest.skip(f"needs {rootfs.BUSYBOX}: install busybox-static")
+    return rootfs.write_busybox_tar(tmp_path_factory.mktemp("busybox") / "rootfs.tar")
+
+
+def _require_root_and_cli() -> None:
+    if os.geteuid():
+        pytest.skip("needs root: starts an engine")
+    if not docker_cli_is_here():
+        pytest.skip("needs the docker command line")
+
+
+@pytest.fixture(scope="session")
+def barqued(busybox_tar: Path) -> Iterator[Engine]:
+    """A private barqued with the image ``busybox``, for tests that leave no container."""
+    _require_root_and_cli()
+    with open_barqued() as engine:
+        engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def dockerd(busybox_tar: Path) -> Iterator[Engine]:
+    """A private dockerd with the image ``busybox``, to compare with."""
+    _require_root_and_cli()
+    if not dockerd_is_here():
+        pytest.skip("needs dockerd: install docker.io")
+    with open_dockerd() as engine:
+        engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
+        yield engine

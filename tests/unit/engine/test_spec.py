@@ -1,0 +1,503 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from barque.engine.spec import (
+    DEFAULT_PATH,
+    build_exec,
+    build_launch,
+    build_resources,
+    cgroups_path,
+    environment,
+    merge_image,
+)
+from barque.engine.validate import fill_defaults
+from barque.errors import InvalidArgument
+from barque.models import oci
+from barque.models.api import ContainerConfig, DeviceMapping, HostConfig, Ulimit
+from barque.models.container import ContainerRecord, ExecRecord, MountPoint
+from barque.models.ids import ContainerId, ExecId
+from barque.models.image import Healthcheck, ImageConfig, RootFS, RunConfig
+from barque.models.launch import ContainerLaunch, CopyUp, RootfsMount, UserNames
+from barque.runtime.capabilities import DEFAULT, known
+from support.spec import make_facts, make_record
+
+
+def image(**config: Any) -> ImageConfig:
+    return ImageConfig(
+        architecture="amd64", os="linux", rootfs=RootFS(), config=RunConfig(**config)
+    )
+
+
+def launch(
+    config: dict[str, Any] | None = None,
+    host: dict[str, Any] | None = None,
+    *,
+    joins: dict[str, int] | None = None,
+    **record: Any,
+) -> ContainerLaunch:
+    facts = make_facts()
+    values = {"hostname": "box", **(config or {})}
+    made = make_record(
+        ContainerConfig(**values), fill_defaults(HostConfig(**(host or {})), facts), **record
+    )
+    return build_launch(
+        made,
+        rootfs=RootfsMount(type="overlay", lower=["/l"]),
+        files=Path("/data/c"),
+        interfaces=[],
+        joins=joins or {},
+        seccomp_path="/data/s.bpf",
+        facts=facts,
+        cgroups_path="/barque/c",
+    )
+
+
+def process(made: ContainerLaunch) -> oci.Process:
+    assert made.spec.process is not None
+    return made.spec.process
+
+
+def mounts(made: ContainerLaunch) -> dict[str, oci.Mount]:
+    found = {mount.destination: mount for mount in made.spec.mounts}
+    assert len(found) == len(made.spec.mounts)
+    return found
+
+
+# -- merging -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "of_image", "command"),
+    [
+        ({}, {"cmd": ["sh"]}, ["sh"]),
+        ({}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/e", "a"]),
+        ({"cmd": ["b"]}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/e", "b"]),
+        ({"cmd": "b c"}, {"cmd": ["a"]}, ["b c"]),
+        ({"entrypoint": ["/x"]}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/x"]),
+        ({"entrypoint": "/x", "cmd": ["b"]}, {"cmd": ["a"]}, ["/x", "b"]),
+        ({"entrypoint": [""], "cmd": ["b"]}, {"entrypoint": ["/e"]}, ["b"]),
+        ({"entrypoint": [], "cmd": ["b"]}, {"entrypoint": ["/e"]}, ["b"]),
+        ({"entrypoint": []}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["a"]),
+        ({"cmd": []}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/e", "a"]),
+    ],
+)
+def test_entrypoint_and_command(
+    user: dict[str, Any], of_image: dict[str, Any], command: list[str]
+) -> None:
+    merged = merge_image(ContainerConfig(**user), image(**of_image))
+    assert [merged.path, *merged.args] == command
+
+
+@pytest.mark.parametrize("user", [{}, {"entrypoint": [""]}, {"cmd": []}])
+def test_nothing_to_run(user: dict[str, Any]) -> None:
+    for of in (image(), None):
+        with pytest.raises(InvalidArgument, match=r"^no command specified$"):
+            merge_image(ContainerConfig(**user), of)
+
+
+def test_the_users_config_lies_over_the_images() -> None:
+    of_image = image(
+        user="app",
+        working_dir="/srv",
+        stop_signal="SIGINT",
+        env=["A=1", "B=2"],
+        labels={"x": "1", "y": "1"},
+        exposed_ports={"80/tcp": {}},
+        volumes={"/data": {}},
+        healthcheck=Healthcheck(test=["CMD", "x"], retries=5),
+    )
+    config = ContainerConfig(
+        cmd=["x"],
+        working_dir="/home",
+        env=["B=3", "C"],
+        labels={"y": "2"},
+        volumes={"/more": {}},
+        healthcheck=Healthcheck(interval=10**9),
+        image="demo:1",
+    )
+    before = msgspec.json.encode((config, of_image))
+    merged = merge_image(config, of_image).config
+    assert msgspec.json.encode((config, of_image)) == before
+    assert (merged.user, merged.working_dir, merged.stop_signal) == ("app", "/home", "SIGINT")
+    assert merged.env == ["B=3", "C", "A=1"]
+    assert merged.labels == {"x": "1", "y": "2"}
+    assert merged.exposed_ports == {"80/tcp": {}}
+    assert merged.volumes == {"/data": {}, "/more": {}}
+    assert merged.healthcheck == Healthcheck(test=["CMD", "x"], retries=5, interval=10**9)
+    assert merged.image == "demo:1"
+
+
+# -- environment ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("env", "tty", "extra", "expected"),
+    [
+        (None, False, [], [f"PATH={DEFAULT_PATH}", "HOSTNAME=box"]),
+        (None, True, [], [f"PATH={DEFAULT_PATH}", "HOSTNAME=box", "TERM=xterm"]),
+        (["PATH=/x", "TERM=vt100"], True, [], ["PATH=/x", "HOSTNAME=box", "TERM=vt100"]),
+        (["=x"], False, [], [f"PATH={DEFAULT_PATH}", "HOSTNAME=box"]),
+        (["HOSTNAME"], False, [], [f"PATH={DEFAULT_PATH}"]),
+        (["A=1=2"], False, ["A=3", "B="], [f"PATH={DEFAULT_PATH}", "HOSTNAME=box", "A=3", "B="]),
+    ],
+)
+def test_environment(
+    env: list[str] | None, tty: bool, extra: list[str], expected: list[str]
+) -> None:
+    config = ContainerConfig(hostname="box", env=env)
+    assert environment(config, tty=tty, extra=extra) == expected
+
+
+# -- launching -----------------------------------------------------------------------------
+
+
+def test_a_plain_container() -> None:
+    made = launch()
+    own = process(made)
+    assert own.args == ["true", "-x"]
+    assert own.cwd == "/"
+    assert own.oom_score_adj == 0
+    assert not own.no_new_privileges
+    assert own.capabilities is not None
+    assert own.capabilities.bounding == list(DEFAULT)
+    assert own.capabilities.effective == own.capabilities.permitted == list(DEFAULT)
+    assert own.capabilities.inheritable == own.capabilities.ambient == []
+    assert [m.destination for m in made.spec.mounts] == [
+        "/proc",
+        "/dev",
+        "/dev/pts",
+        "/sys",
+        "/sys/fs/cgroup",
+        "/dev/mqueue",
+        "/dev/shm",
+        "/etc/resolv.conf",
+        "/etc/hostname",
+        "/etc/hosts",
+    ]
+    assert "size=67108864" in mounts(made)["/dev/shm"].options
+    assert "ro" in mounts(made)["/sys"].options
+    assert "ro" in mounts(made)["/sys/fs/cgroup"].options
+    assert mounts(made)["/etc/hosts"].source == "/data/c/hosts"
+    linux = made.spec.linux
+    assert {n.type for n in linux.namespaces} == {
+        "mount",
+        "network",
+        "uts",
+        "pid",
+        "ipc",
+        "cgroup",
+    }
+    assert linux.cgroups_path == "/barque/c"
+    assert linux.sysctl == {"net.ipv4.ip_unprivileged_port_start": "0"}
+    assert "/proc/kcore" in linux.masked_paths
+    assert "/proc/sys" in linux.readonly_paths
+    assert linux.resources is not None
+    assert linux.resources.devices[0] == oci.DeviceRule(allow=False)
+    assert linux.resources.memory is None
+    assert linux.resources.cpu is None
+    assert linux.resources.pids is None
+    assert made.spec.hostname == "box"
+    assert made.seccomp_path == "/data/s.bpf"
+    assert made.names == UserNames()
+    assert not made.init
+    assert not made.host_devices
+
+
+def test_a_document_survives_the_wire() -> None:
+    made = launch({"tty": True}, {"memory": 8 << 20, "privileged": True})
+    assert msgspec.json.decode(msgspec.json.encode(made), type=ContainerLaunch) == made
+
+
+def test_options_of_the_process() -> None:
+    made = launch(
+        {"user": "app:users", "working_dir": "/srv", "tty": True, "env": ["A=b"]},
+        {
+            "cap_add": ["sys_time"],
+            "cap_drop": ["CHOWN"],
+            "group_add": ["audio"],
+            "security_opt": ["no-new-privileges"],
+            "ulimits": [
+                Ulimit(name="nofile", soft=10, hard=20),
+                Ulimit(name="core", soft=-1, hard=-1),
+            ],
+            "oom_score_adj": 500,
+            "init": True,
+        },
+    )
+    own = process(made)
+    assert made.names == UserNames(user="app:users", groups=["audio"])
+    assert own.cwd == "/srv"
+    assert own.terminal
+    assert "TERM=xterm" in own.env
+    assert own.no_new_privileges
+    assert own.oom_score_adj == 500
+    assert own.rlimits == [
+        oci.Rlimit(type="RLIMIT_NOFILE", soft=10, hard=20),
+        oci.Rlimit(type="RLIMIT_CORE", soft=2**64 - 1, hard=2**64 - 1),
+    ]
+    assert own.capabilities is not None
+    assert "CAP_SYS_TIME" in own.capabilities.bounding
+    assert "CAP_CHOWN" not in own.capabilities.bounding
+    assert made.init
+
+
+def test_a_relative_working_directory_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="working directory 'srv' is invalid"):
+        launch({"working_dir": "srv"})
+    with pytest.raises(InvalidArgument, match="working directory 'srv' is invalid"):
+        build_exec(container(), exec_record(working_dir="srv"), seccomp_path="", cgroups_path="")
+
+
+def test_a_privileged_container() -> None:
+    made = launch(host={"privileged": True})
+    assert made.host_devices
+    capabilities = process(made).capabilities
+    assert capabilities is not None
+    assert capabilities.bounding == list(known())
+    assert "ro" not in mounts(made)["/sys"].options
+    assert "ro" not in mounts(made)["/sys/fs/cgroup"].options
+    assert made.spec.linux.masked_paths == made.spec.linux.readonly_paths == []
+    assert made.spec.linux.resources is not None
+    assert made.spec.linux.resources.devices == [oci.DeviceRule(allow=True)]
+
+
+@pytest.mark.parametrize(
+    ("host", "missing"),
+    [
+        ({"network_mode": "host"}, "network"),
+        ({"uts_mode": "host"}, "uts"),
+        ({"pid_mode": "host"}, "pid"),
+        ({"ipc_mode": "host"}, "ipc"),
+        ({"cgroupns_mode": "host"}, "cgroup"),
+    ],
+)
+def test_namespaces_of_the_host(host: dict[str, Any], missing: str) -> None:
+    types = {namespace.type for namespace in launch(host=host).spec.linux.namespaces}
+    assert {"mount", "network", "uts", "pid", "ipc", "cgroup"} - types == {missing}
+
+
+def test_what_goes_with_the_hosts_namespaces() -> None:
+    assert launch(host={"network_mode": "host"}).spec.linux.sysctl == {}
+    assert launch({"domainname": "x"}, {"uts_mode": "host"}).spec.hostname == ""
+    shm = mounts(launch(host={"ipc_mode": "host"}))["/dev/shm"]
+    assert (shm.type, shm.source) == ("bind", "/dev/shm")
+    assert "/dev/shm" not in mounts(launch(host={"ipc_mode": "none"}))
+    assert not launch(host={"pid_mode": "host", "init": True}).init
+
+
+def test_namespaces_of_another_container() -> None:
+    made = launch(
+        host={"network_mode": "container:other", "pid_mode": "container:other", "init": True},
+        joins={"network": 0, "pid": 1},
+    )
+    assert made.joins == {"network": 0, "pid": 1}
+    assert {"network", "pid"} <= {n.type for n in made.spec.linux.namespaces}
+    assert made.spec.linux.sysctl == {}
+    assert not made.init
+
+
+def test_sysctls_of_the_user_win() -> None:
+    made = launch(
+        host={"sysctls": {"net/ipv4/ip_unprivileged_port_start": "80", "kernel.msgmax": "9"}}
+    )
+    assert made.spec.linux.sysctl == {
+        "net.ipv4.ip_unprivileged_port_start": "80",
+        "kernel.msgmax": "9",
+    }
+
+
+def test_mounts_of_the_user() -> None:
+    made = launch(
+        host={"tmpfs": {"/run/": "size=1m"}, "readonly_rootfs": True},
+        mounts=[
+            MountPoint(type="bind", source="/h/deep", destination="/a/b/c", rw=False),
+            MountPoint(type="bind", source="/h", destination="/a", propagation="rprivate"),
+            MountPoint(
+                type="bind",
+                source="/h",
+                destination="/n",
+                rw=False,
+                recursive=False,
+            ),
+            MountPoint(
+                type="bind", source="/h", destination="/o", rw=False, recursive_readonly=False
+            ),
+            MountPoint(type="tmpfs", source="", destination="/t", options=["ro", "mode=700"]),
+            MountPoint(type="bind", source="/mine", destination="/etc/hosts"),
+        ],
+    )
+    found = mounts(made)
+    order = list(found)
+    assert order.index("/a") < order.index("/a/b/c")
+    assert found["/a"].options == ["rbind", "rprivate"]
+    assert found["/a/b/c"].options == ["rbind", "rro", "rprivate"]
+    assert found["/n"].options == ["bind", "ro", "rprivate"]
+    assert found["/o"].options == ["rbind", "ro", "rprivate"]
+    assert found["/t"].options == ["noexec", "nosuid", "nodev", "rprivate", "ro", "mode=700"]
+    assert "size=1m" in found["/run"].options
+    assert found["/etc/hosts"].source == "/mine"
+    assert "ro" in found["/etc/hostname"].options
+    assert made.spec.root.readonly
+
+
+def test_a_mount_on_dev_takes_all_of_it() -> None:
+    made = launch(mounts=[MountPoint(type="bind", source="/dev", destination="/dev")])
+    assert [d for d in mounts(made) if d.startswith("/dev")] == ["/dev"]
+    replaced = launch(mounts=[MountPoint(type="bind", source="/s", destination="/sys/fs/cgroup")])
+    assert mounts(replaced)["/sys/fs/cgroup"].type == "bind"
+
+
+def test_volumes_are_filled_at_the_first_start() -> None:
+    volume = MountPoint(
+        type="volume", source="/vol/v/_data", destination="/data", name="v", copy_up=True
+    )
+    assert launch(mounts=[volume]).copy_ups == [CopyUp(source="/data", target="/vol/v/_data")]
+    assert launch(mounts=[volume], started_once=True).copy_ups == []
+
+
+def test_devices() -> None:
+    mapping = DeviceMapping(
+        path_on_host="/dev/zero", path_in_container="/dev/nothing", cgroup_permissions="r"
+    )
+    made = launch(host={"devices": [mapping], "device_cgroup_rules": ["c 10:* rwm"]})
+    (device,) = made.spec.linux.devices
+    assert (device.path, device.major, device.minor) == ("/dev/nothing", 1, 5)
+    assert made.spec.linux.resources is not None
+    assert made.spec.linux.resources.devices[-2:] == [
+        oci.DeviceRule(allow=True, type="c", major=1, minor=5, access="r"),
+        oci.DeviceRule(allow=True, type="c", major=10),
+    ]
+    same = DeviceMapping(path_on_host="/dev/zero", path_in_container="/dev/zero")
+    assert launch(host={"devices": [same], "privileged": True}).spec.linux.devices == []
+    assert len(launch(host={"devices": [mapping], "privileged": True}).spec.linux.devices) == 1
+
+
+def test_a_device_that_has_gone_is_told_at_start() -> None:
+    with pytest.raises(InvalidArgument, match="/dev/gone"):
+        launch(host={"devices": [DeviceMapping(path_on_host="/dev/gone")]})
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        (
+            {"memory": 100, "memory_swap": 200, "memory_reservation": 50, "memory_swappiness": 0},
+            {"memory": {"limit": 100, "swap": 200, "reservation": 50, "swappiness": 0}},
+        ),
+        ({"memory": 100, "memory_swap": -1}, {"memory": {"limit": 100, "swap": -1}}),
+        ({"memory_swap": -1}, {}),
+        ({"oom_kill_disable": True}, {"memory": {"disableOOMKiller": True}}),
+        ({"oom_kill_disable": False}, {}),
+        ({"nano_cpus": 1500000000}, {"cpu": {"quota": 150000, "period": 100000}}),
+        (
+            {"cpu_quota": 5, "cpu_period": 6, "cpu_shares": 7, "cpuset_cpus": "0"},
+            {"cpu": {"quota": 5, "period": 6, "shares": 7, "cpus": "0"}},
+        ),
+        ({"pids_limit": 0}, {}),
+        ({"pids_limit": -1}, {}),
+        ({"pids_limit": 9}, {"pids": {"limit": 9}}),
+        ({"blkio_weight": 10}, {"blockIO": {"weight": 10}}),
+    ],
+)
+def test_resources(host: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert msgspec.to_builtins(build_resources(HostConfig(**host))) == expected
+
+
+@pytest.mark.parametrize(
+    ("parent", "path"),
+    [
+        ("", "/barque/c1"),
+        ("/mine", "/mine/c1"),
+        ("mine/", "/mine/c1"),
+        ("../../etc", "/etc/c1"),
+    ],
+)
+def test_cgroup_paths(parent: str, path: str) -> None:
+    assert cgroups_path(HostConfig(cgroup_parent=parent), ContainerId("c1")) == path
+
+
+# -- exec ----------------------------------------------------------------------------------
+
+
+def exec_record(**values: Any) -> ExecRecord:
+    base = {
+        "id": ExecId("e" * 64),
+        "container_id": ContainerId("c" * 64),
+        "cmd": ["id"],
+        "env": [],
+    }
+    return ExecRecord(**{**base, **values})
+
+
+def container() -> ContainerRecord:
+    return make_record(
+        ContainerConfig(hostname="box", user="app", working_dir="/srv", env=["A=1", "B=1"]),
+        HostConfig(
+            group_add=["audio"],
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            ulimits=[Ulimit(name="nofile", soft=1, hard=2)],
+            oom_score_adj=7,
+        ),
+    )
+
+
+def test_an_exec_is_like_the_container() -> None:
+    made = build_exec(container(), exec_record(), seccomp_path="/f", cgroups_path="/g")
+    assert made.process.args == ["id"]
+    assert made.process.cwd == "/srv"
+    assert made.process.env == [f"PATH={DEFAULT_PATH}", "HOSTNAME=box", "A=1", "B=1"]
+    assert made.process.capabilities == oci.Capabilities()
+    assert made.process.no_new_privileges
+    assert made.process.oom_score_adj == 7
+    assert made.process.rlimits == [oci.Rlimit(type="RLIMIT_NOFILE", soft=1, hard=2)]
+    assert made.names == UserNames(user="app", groups=["audio"])
+    assert (made.seccomp_path, made.cgroups_path) == ("/f", "/g")
+
+
+def test_an_exec_of_its_own_kind() -> None:
+    made = build_exec(
+        container(),
+        exec_record(user="root", working_dir="/x", env=["A=2"], tty=True, privileged=True),
+        seccomp_path="",
+        cgroups_path="",
+    )
+    assert made.process.cwd == "/x"
+    assert made.process.terminal
+    assert made.process.env == [
+        f"PATH={DEFAULT_PATH}",
+        "HOSTNAME=box",
+        "TERM=xterm",
+        "A=2",
+        "B=1",
+    ]
+    assert made.names is not None
+    assert made.names.user == "root"
+    assert made.process.capabilities is not None
+    assert made.process.capabilities.bounding == list(known())
+    plain = build_exec(container(), exec_record(), seccomp_path="", cgroups_path="")
+    assert plain.process.capabilities == oci.Capabilities()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to find a block device")
+def test_throttled_devices_are_found_by_number() -> None:
+    from barque.models.api import ThrottleDevice
+
+    block = next((p for p in Path("/dev").iterdir() if p.is_block_device()), None)
+    if block is None:
+        pytest.skip("needs a block device in /dev")
+    host = HostConfig(blkio_device_read_i_ops=[ThrottleDevice(path=str(block), rate=5)])
+    block_io = build_resources(host).block_io
+    assert block_io is not None
+    (limit,) = block_io.throttle_read_iops_device
+    assert (limit.major, limit.minor, limit.rate) == (
+        os.major(block.stat().st_rdev),
+        os.minor(block.stat().st_rdev),
+        5,
+    )

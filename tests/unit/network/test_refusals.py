@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from barque.errors import InvalidArgument, NotImplementedHere
+from barque.models.api import (
+    ContainerConfig,
+    EndpointIpamConfig,
+    EndpointSettings,
+    HostConfig,
+    NetworkingConfig,
+    PortBinding,
+)
+from barque.network.config import AddressPool, NetworkConfig
+from barque.network.refusals import check_supported
+
+SHARED = "container:other"
+
+
+@pytest.mark.parametrize(
+    ("host", "config", "text"),
+    [
+        ({}, {"hostname": "h"}, "hostname and the network mode"),
+        ({"dns": ["9.9.9.9"]}, {}, "dns and the network mode"),
+        ({"extra_hosts": ["a:1.2.3.4"]}, {}, "custom host-to-IP mapping and the network mode"),
+        ({}, {"mac_address": "02:00:00:00:00:01"}, "mac-address and the network mode"),
+        (
+            {"port_bindings": {"80/tcp": [PortBinding()]}},
+            {},
+            "port publishing and the container type network mode",
+        ),
+        ({"publish_all_ports": True}, {}, "port publishing and the container type network mode"),
+        ({}, {"exposed_ports": {"80/tcp": {}}}, "port exposing and the container type network"),
+        ({"links": ["a"]}, {}, "container type network can't be used with links."),
+    ],
+)
+def test_conflicts_of_a_shared_network(
+    host: dict[str, object], config: dict[str, object], text: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(f"conflicting options: {text}")):
+        check_supported(
+            HostConfig(network_mode=SHARED, **host),  # type: ignore[arg-type]
+            ContainerConfig(**config),  # type: ignore[arg-type]
+        )
+
+
+def test_publishing_is_refused_where_it_would_be_needed() -> None:
+    bindings: dict[str, list[PortBinding] | None] = {"80/tcp": [PortBinding(host_port="8080")]}
+    with pytest.raises(NotImplementedHere, match="publishing ports"):
+        check_supported(HostConfig(port_bindings=bindings))
+    exposed = ContainerConfig(exposed_ports={"80/tcp": {}})
+    with pytest.raises(NotImplementedHere, match="publishing ports"):
+        check_supported(HostConfig(publish_all_ports=True), exposed)
+    check_supported(HostConfig(publish_all_ports=True), ContainerConfig())
+    check_supported(HostConfig(port_bindings={"80/tcp": None}), exposed)
+    check_supported(HostConfig(port_bindings=bindings, network_mode="host"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        (
+            EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="10.77.8.9")),
+            "user-specified IP address is supported on user-defined networks only",
+        ),
+        (
+            EndpointSettings(aliases=["db"]),
+            "network-scoped alias is supported only for containers in user defined networks",
+        ),
+        (EndpointSettings(mac_address="01:00:00:00:00:00"), "multicast"),
+        (EndpointSettings(mac_address="zz"), "invalid MAC address"),
+    ],
+)
+def test_endpoints_on_the_default_network(endpoint: EndpointSettings, text: str) -> None:
+    networking = NetworkingConfig(endpoints_config={"bridge": endpoint})
+    with pytest.raises(InvalidArgument, match=text):
+        check_supported(HostConfig(), networking=networking)
+
+
+def test_several_networks() -> None:
+    networking = NetworkingConfig(
+        endpoints_config={"b": EndpointSettings(), "a": EndpointSettings()}
+    )
+    with pytest.raises(NotImplementedHere, match="a, b"):
+        check_supported(HostConfig(), networking=networking)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        NetworkConfig(bridge="../x"),
+        NetworkConfig(bridge='a"b'),
+        NetworkConfig(bridge="b" * 16),
+        NetworkConfig(bip="10.0.0.1/99"),
+        NetworkConfig(fixed_cidr="10.0.0.1/24"),
+        NetworkConfig(mtu=3),
+        NetworkConfig(dns=["dns.example"]),
+        NetworkConfig(default_address_pools=[AddressPool(base="10.0.0.0/24", size=16)]),
+    ],
+)
+def test_settings_that_make_no_sense(config: NetworkConfig) -> None:
+    with pytest.raises(InvalidArgument):
+        config.validate()
