@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.rootfs import busybox_is_here, write_busybox_tar
-from support.shims import CGROUP_PARENT, Harness, client, make_root, read_all, read_until
-from support.shims import run as run_with
 
 from barque.engine.shims import StartFailure
 from barque.errors import Conflict
 from barque.models import oci
 from barque.models.ids import ContainerId
 from barque.models.launch import LogTarget
+from support.rootfs import busybox_is_here, write_busybox_tar
+from support.shims import CGROUP_PARENT, Harness, client, make_root, read_all, read_until
+from support.shims import run as run_with
 
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces and mounts: needs root"),
@@ -89,7 +89,7 @@ def test_protected_paths_stay_protected(run: Runner) -> None:
 )
 def test_program_that_cannot_run(run: Runner, args: list[str], code: int, text: str) -> None:
     async def body(h: Harness) -> None:
-        with pytest.raises(StartFailure, match=".*") as caught:
+        with pytest.raises(StartFailure) as caught:
             await h.start("bad", h.launch("bad", args))
         assert caught.value.exit_code == code
         assert text in str(caught.value)

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from support.rootfs import busybox_is_here, write_busybox_tar
-from support.shims import Harness, client, make_root, read_all
-from support.shims import run as run_with
 
 from barque.engine.shims import StartFailure
 from barque.models import oci
 from barque.models.ids import ContainerId
 from barque.models.launch import CopyUp
+from support.rootfs import busybox_is_here, write_busybox_tar
+from support.shims import Harness, client, make_root, read_all
+from support.shims import run as run_with
 
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces and mounts: needs root"),

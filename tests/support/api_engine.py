@@ -1,7 +1,5 @@
 """An engine in memory, for the API's tests: records and streams, no kernel."""
 
-# ruff: noqa: ARG002 - a fake takes more than it needs
-
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a template is one line
 """Commands whose output must be docker's, byte for byte (see fake_documents)."""
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from pathlib import Path
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
-SUBNETS = ipaddress.ip_network("10.213.0.0/16")
+SUBNETS = ipaddress.IPv4Network("10.213.0.0/16")
 
 
 class EngineDidNotStart(Exception):
@@ -219,8 +219,7 @@ def _choose_network() -> tuple[str, ipaddress.IPv4Network]:
         number = (first + step) % len(candidates)
         name = f"bqt{number}"
         subnet = candidates[number]
-        taken = name in names or any(address in subnet for address in used)
-        if not taken and isinstance(subnet, ipaddress.IPv4Network):
+        if name not in names and not any(address in subnet for address in used):
             return name, subnet
     raise AssertionError(f"no free subnet left in {SUBNETS}: remove stale bqt* bridges")
 

@@ -36,6 +36,7 @@ from barque.models.ids import ContainerId, ExecId, ImageId
 from barque.models.image import ImageConfig, RootFS, RunConfig
 from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord, LogTarget
 from barque.network.attachment import Attachment
+from barque.network.service import Networks
 from barque.shim.protocol import ExecState, Started
 from barque.snapshots.overlay import OverlaySnapshotter
 from barque.store.containers import ContainerStore
@@ -429,7 +430,7 @@ async def running_engine(
         database=database,
         registry=Registry(ContainerStore(database)),
         images=cast("ImageService", FakeImages()),
-        networks=networks,
+        networks=cast("Networks", networks),
         snapshots=OverlaySnapshotter(root / "snapshots", database, root / "trash"),
         shims=host,
         seccomp=NoSeccomp(),

@@ -93,8 +93,8 @@ class Volumes:
         """Make a volume, or return the one that has the name already.
 
         Without a name, or with ``anonymous``, it belongs to a container, is marked so and is
-        removed with it. Raises InvalidArgument for a bad name, NotImplementedHere for another driver or for
-        mount options.
+        removed with it. Raises InvalidArgument for a bad name, NotImplementedHere for another
+        driver or for mount options.
         """
         if driver not in ("", "local"):
             raise NotImplementedHere(

@@ -36,7 +36,8 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def status(self) -> str:
         """The one word that ``docker ps`` shows: paused, restarting, running, removing,
-        dead, created or exited, in this order of precedence."""
+        dead, created or exited, in this order of precedence.
+        """
         if self.paused:
             return "paused"
         if self.restarting:

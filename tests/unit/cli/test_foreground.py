@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,18 @@ def test_a_large_stream_goes_through_and_back(daemon: FakeDaemon) -> None:
     assert hashlib.sha256(out).digest() == hashlib.sha256(content).digest()
 
 
+def _was_sent(daemon: FakeDaemon, path: str, count: int) -> bool:
+    return len(daemon.sent("POST", path)) >= count
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
+
+
+def _either(first: Callable[[], bool], second: Callable[[], bool]) -> bool:
+    return first() or second()
+
+
 def _until_released(release: threading.Event) -> Callable[[socket.socket], None]:
     def session(_connection: socket.socket) -> None:
         release.wait(DEADLINE_S)
@@ -187,7 +200,7 @@ def test_signals_are_passed_on(daemon: FakeDaemon) -> None:
     kill = f"/containers/{CONTAINER_ID}/kill"
     for expected, number in enumerate((signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1), 1):
         process.send_signal(number)
-        _until(lambda: len(daemon.sent("POST", kill)) == expected)
+        _until(partial(_was_sent, daemon, kill, expected))
     for number in (signal.SIGWINCH, signal.SIGURG, signal.SIGCHLD):
         process.send_signal(number)
     daemon.exit_code = 143
@@ -203,14 +216,11 @@ def test_the_third_interrupt_ends_the_command_line(daemon: FakeDaemon) -> None:
     daemon.session = _until_released(release)
     process = _start(daemon, "run", "x")
     _until(lambda: daemon.sent("POST", f"/containers/{CONTAINER_ID}/start"))
+    kill = f"/containers/{CONTAINER_ID}/kill"
     for expected in (1, 2, 3):
         process.send_signal(signal.SIGINT)
-        _until(
-            lambda: (
-                len(daemon.sent("POST", f"/containers/{CONTAINER_ID}/kill")) >= expected
-                or process.poll() is not None
-            )
-        )
+        sent = partial(_was_sent, daemon, kill, expected)
+        _until(partial(_either, sent, partial(_has_ended, process)))
     _, err = process.communicate(timeout=DEADLINE_S)
     release.set()
     assert process.returncode == 1
@@ -336,7 +346,7 @@ def test_the_window_s_size_is_passed_on(
         (("start", "-ai", "x"), b"\x10\x11", 0, b""),
     ],
 )
-def test_detaching(  # noqa: PLR0917 - a row of the table
+def test_detaching(
     daemon: FakeDaemon,
     open_terminal: Callable[..., Terminal],
     words: tuple[str, ...],

@@ -545,7 +545,7 @@ def test_stop_while_waiting_to_restart(tmp_path: Path) -> None:
         async def sleep(_: float) -> None:
             await gate.wait()
 
-        bench.clock.sleep = sleep  # type: ignore[method-assign]
+        bench.clock.sleep = sleep  # type: ignore[assignment,method-assign]
         ended = bench.engine.containers.wait(id_, "next-exit")
         bench.host.world.end(id_, 1)
         await settle()

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,9 +72,8 @@ def read_all(files: LogFiles) -> list[LogEntry]:
 
 
 @pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logfiles, "BLOCK", 97)
-    yield
 
 
 Step = tuple[str, str, str, bool]

@@ -167,7 +167,7 @@ def test_waiting_to_restart(tmp_path: Path) -> None:
         async def never(_: float) -> None:
             await asyncio.Event().wait()
 
-        bench.clock.sleep = never  # type: ignore[method-assign]
+        bench.clock.sleep = never  # type: ignore[assignment,method-assign]
         bench.host.world.end(id_, 1)
         await settle()
         assert bench.status(id_) == "restarting"
