@@ -191,6 +191,9 @@ def test_terminal(run: Runner) -> None:
         await read_until(ours, b"alive\r\n")
         await loop.sock_sendall(ours, b"\x10\x11")
         await read_all(ours)
+        async with asyncio.timeout(10):
+            while not h.detached:
+                await asyncio.sleep(0.01)
         assert h.detached == ["tty"]
         again, theirs = client(stdin=True)
         await h.host.attach(ContainerId("tty"), theirs)

@@ -109,7 +109,7 @@ works  GET     /networks/{id}                   NetworkInspect            inspec
 works  GET     /plugins                         PluginList                list plugins (there are none)
 501    GET     /plugins/privileges              GetPluginPrivileges       show what a plugin asks for
 501    POST    /plugins/pull                    PluginPull                install a plugin
-501    GET     /plugins/{name}/json             PluginInspect             inspect a plugin
+works  GET     /plugins/{name}/json             PluginInspect             inspect a plugin (none)
 501    DELETE  /plugins/{name}                  PluginDelete              remove a plugin
 501    POST    /plugins/{name}/enable           PluginEnable              enable a plugin
 501    POST    /plugins/{name}/disable          PluginDisable             disable a plugin

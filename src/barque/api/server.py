@@ -108,6 +108,7 @@ def make_handlers(
         "SystemEvents": EventStream(engine).follow,
         "SystemDataUsage": DiskUsage(engine, container_list, images).report,
         "PluginList": system.plugins,
+        "PluginInspect": system.plugin,
         "VolumeList": volumes.list_volumes,
         "VolumeCreate": volumes.create,
         "VolumeInspect": volumes.inspect,

@@ -11,6 +11,7 @@ import barque
 from barque.api.contracts import Engine, Settings
 from barque.api.http import TEXT, Call, Reply, reply_json
 from barque.api.versions import NEWEST, OLDEST, format_version
+from barque.errors import NotFound
 
 _PING_HEADERS = (
     "Builder-Version: 1\r\n"
@@ -150,6 +151,10 @@ class System:
             for commit in ("ContainerdCommit", "RuncCommit", "InitCommit"):
                 document[commit]["Expected"] = document[commit]["ID"]
         return reply_json(document)
+
+    async def plugin(self, call: Call) -> Reply:
+        """Inspect a plugin: there is none. ``docker inspect`` asks, too."""
+        raise NotFound(f'plugin "{call.name}" not found')
 
     async def plugins(self, call: Call) -> Reply:
         """List plugins: there are none."""

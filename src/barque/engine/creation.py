@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from barque.engine.clock import Clock, format_time
@@ -145,12 +145,16 @@ class Creation:
             undo.pop_all()
 
     def _resolve_shared(self, host: HostConfig) -> None:
-        """Write ``container:NAME`` as ``container:ID``, for names may change."""
+        """Write ``container:NAME`` as ``container:ID``, for names may change.
+
+        A container that does not exist yet is looked for again by the start, as docker does.
+        """
         for attribute in ("network_mode", "ipc_mode", "pid_mode"):
             mode: str = getattr(host, attribute)
             if mode.startswith(_CONTAINER):
-                target = self.registry.get(mode.removeprefix(_CONTAINER))
-                setattr(host, attribute, f"{_CONTAINER}{target.id}")
+                with suppress(NotFound):
+                    target = self.registry.get(mode.removeprefix(_CONTAINER))
+                    setattr(host, attribute, f"{_CONTAINER}{target.id}")
 
     def _hostname(
         self, config: ContainerConfig, host: HostConfig, container_id: ContainerId
@@ -160,8 +164,9 @@ class Creation:
         if host.network_mode == "host" or host.uts_mode == "host":
             return socket.gethostname()
         if host.network_mode.startswith(_CONTAINER):
-            target = self.registry.get(host.network_mode.removeprefix(_CONTAINER))
-            return target.record.config.hostname
+            with suppress(NotFound):
+                target = self.registry.get(host.network_mode.removeprefix(_CONTAINER))
+                return target.record.config.hostname
         return container_id[:12]
 
     def _asked_networks(
@@ -173,7 +178,10 @@ class Creation:
         asked = networking.endpoints_config or {}
         if mode == "bridge":  # may be switched off; looked up at start
             return {"bridge": asked.get("bridge") or asked.get("default") or EndpointSettings()}
-        network = self.networks.get(mode)
+        try:
+            network = self.networks.get(mode)
+        except NotFound:  # the start says so, unless it exists by then
+            return {mode: asked.get(mode) or EndpointSettings()}
         settings = asked.get(network.name) or asked.get(network.id) or asked.get(mode)
         return {network.name: settings or EndpointSettings()}
 

@@ -81,7 +81,9 @@ class Execs:
     def _publish(
         self, record: ContainerRecord, action: str, exec_id: ExecId, cmd: list[str]
     ) -> None:
-        self._events.publish(record, f"{action}: {' '.join(cmd)}", execID=exec_id)
+        program, *arguments = cmd
+        text = f"{action}: {program} {' '.join(arguments)}"  # docker's, trailing blank included
+        self._events.publish(record, text, execID=exec_id)
 
     def _check_container(self, handle: Handle, shown: str) -> None:
         record = handle.record

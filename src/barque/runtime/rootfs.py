@@ -50,6 +50,7 @@ def _overlay(rootfs: RootfsMount) -> int:
     """A detached overlay mount; layers are appended one by one (Linux 6.5)."""
     fd = km.fsopen("overlay")
     try:
+        km.fsconfig_string(fd, "source", "overlay")
         for lower in rootfs.lower:
             km.fsconfig_string(fd, "lowerdir+", lower)
         if rootfs.upper:
@@ -225,7 +226,7 @@ class Root:
 
     def _filesystem(self, step: MountStep) -> None:
         self._refuse_link(step)
-        source = step.source if step.source != step.fstype else ""
+        source = step.source or step.fstype
         mount_fd = km.new_filesystem(step.fstype, step.options, step.set, source)
         target_fd = self.make_directory(step.destination)
         if step.copy_up:

@@ -223,8 +223,8 @@ class ProcessStreams:
 
     def _drop_detached(self, client: Client) -> None:
         client.reads_stdin = False
-        self._drop(client)
         self._on_detach()
+        self._drop(client)
 
     def _client_input_ended(self) -> None:
         """A client's stdin is at its end: so is the process's, where the first one decides."""
