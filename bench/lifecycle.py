@@ -8,31 +8,38 @@ from functools import partial
 from bench.http import Connection
 from bench.measure import Goal, Measurement, interleave
 from bench.subjects import Subjects
-from bench.targets import IMAGE, EngineTarget
+from bench.targets import IMAGE, LIVES, EngineTarget
 
 ROUNDS = 15
 CONFIG = {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
 
 
-def _live_once(target: EngineTarget) -> float:
+def _live(target: EngineTarget) -> float:
+    """Run containers one after the other and return the milliseconds of the last."""
     connection = Connection(target.engine.socket)
     try:
-        begin = time.perf_counter()
-        container = connection.request("POST", "/containers/create", CONFIG)["Id"]
-        connection.request("POST", f"/containers/{container}/start")
-        result = connection.request("POST", f"/containers/{container}/wait")
-        connection.request("DELETE", f"/containers/{container}")
-        elapsed = time.perf_counter() - begin
+        for _ in range(LIVES):
+            elapsed = _live_once(connection)
     finally:
         connection.close()
-    if result["StatusCode"]:
-        raise RuntimeError(f"{target.name}: the container failed: {result}")
     return 1000 * elapsed
+
+
+def _live_once(connection: Connection) -> float:
+    begin = time.perf_counter()
+    container = connection.request("POST", "/containers/create", CONFIG)["Id"]
+    connection.request("POST", f"/containers/{container}/start")
+    result = connection.request("POST", f"/containers/{container}/wait")
+    connection.request("DELETE", f"/containers/{container}")
+    elapsed = time.perf_counter() - begin
+    if result["StatusCode"]:
+        raise RuntimeError(f"the container failed: {result}")
+    return elapsed
 
 
 def measure(subjects: Subjects) -> list[Measurement]:
     """Time create, start, wait, remove; network none."""
-    samplers = subjects.sample_engines(_live_once)
+    samplers = subjects.sample_engines(_live)
     if subjects.bare:
         samplers[subjects.bare.name] = partial(subjects.bare.run, bridge=False)
     name = "one container over the API"

@@ -54,7 +54,7 @@ class Measurement:
         if advantage is None:
             return ""
         return _verdict(
-            advantage, self.goal.factor, f"at least {self.goal.factor:g} x {self.goal.other}"
+            advantage, self.goal.factor, f"at least {self.goal.factor:.2g} x {self.goal.other}"
         )
 
 

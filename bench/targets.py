@@ -21,6 +21,8 @@ from support.engine import Engine
 
 HERE = Path(__file__).parent
 IMAGE = "bench"
+LIVES = 3
+"""Containers in a row, of which the last is measured, where all that is timed is the kernel's."""
 HYBRID = "/sys/fs/cgroup/unified"
 BARE_BRIDGE = "bqbare"
 BARE_GATEWAY = "10.212.255.1/24"
@@ -194,17 +196,20 @@ class Bare:
         subprocess.run(["ip", "link", "set", BARE_BRIDGE, "up"], check=True)
 
     def run(self, *, bridge: bool) -> float:
-        """Run one container and return the milliseconds that it took, by the program's clock."""
+        """Run containers, the first to warm up; return the milliseconds of the last.
+
+        The program takes the time itself: its own start is not part of it.
+        """
         done = subprocess.run(
             [
-                *(self.program, self.root / "rootfs", self.root / "work", "1"),
+                *(self.program, self.root / "rootfs", self.root / "work", str(LIVES)),
                 *([BARE_BRIDGE] if bridge else []),
             ],
             check=True,
             capture_output=True,
             text=True,
         )
-        return int(done.stdout) / 1000
+        return int(done.stdout.split()[-1]) / 1000
 
     def close(self) -> None:
         """Remove the bridge and the files."""

@@ -101,9 +101,10 @@ class Volumes:
                 f"volume driver {driver!r}: this version of barque has the driver 'local' only"
             )
         if options:
+            names = ", ".join(sorted(options))
             raise NotImplementedHere(
-                f"volume options {', '.join(sorted(options))}: this version of barque makes plain "
-                "directories only; bind-mount a directory that you have mounted yourself instead"
+                f"volume options {names}: this version of barque makes plain directories only; "
+                "bind-mount a directory that you have mounted yourself instead"
             )
         if not name:
             name, anonymous = generate_id(self._records.__contains__), True

@@ -1,0 +1,131 @@
+"""The engine killed without warning while containers run: none of them notices."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from support import census
+from support.engine import Engine, docker_cli_is_here, open_barqued
+from support.rootfs import busybox_is_here, write_busybox_tar
+
+pytestmark = [
+    pytest.mark.skipif(os.getuid() != 0, reason="starts containers: needs root"),
+    pytest.mark.skipif(not busybox_is_here(), reason="needs the package busybox-static"),
+    pytest.mark.skipif(not docker_cli_is_here(), reason="needs the docker command line"),
+]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    archive = write_busybox_tar(tmp_path_factory.mktemp("image") / "busybox.tar")
+    with open_barqued() as engine:
+        engine.docker("import", "--change", 'CMD ["sh"]', str(archive), "busybox")
+        yield engine
+
+
+def test_containers_go_on_without_the_engine(engine: Engine) -> None:
+    for number in range(17):
+        engine.docker("run", "-d", "--name", f"idle{number}", "busybox", "sleep", "1000")
+    count = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done"
+    engine.docker("run", "-d", "--name", "writer", "busybox", "sh", "-c", count)
+    end = "sleep 1; exit 42"
+    engine.docker("run", "-d", "--name", "ends", "busybox", "sh", "-c", end)
+    engine.docker("run", "-d", "--name", "host", "busybox", "sleep", "1000")
+    # Its stdin stays open: at the end of its input the command line closes the connection.
+    attached = subprocess.Popen(
+        ["docker", "exec", "-i", "host", "sh", "-c", "read line; echo got $line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=engine.client_environment(),
+    )
+    time.sleep(0.5)
+    engine.kill()
+    killed_at = time.time()
+    time.sleep(2)
+    assert attached.stdin is not None
+    attached.stdin.write(b"over\n")
+    attached.stdin.flush()
+    assert attached.stdout is not None
+    assert attached.stdout.readline() == b"got over\n"
+    attached.stdin.close()
+    attached.wait(20)
+    engine.start()
+
+    names = set(engine.docker("ps", "--format", "{{.Names}}").split())
+    assert names == {f"idle{number}" for number in range(17)} | {"writer", "host"}
+    state = json.loads(engine.docker("inspect", "--format", "{{json .State}}", "ends"))
+    assert state["ExitCode"] == 42
+    ended = engine.docker("inspect", "--format", "{{.State.FinishedAt}}", "ends")[:19]
+    assert (
+        abs(time.mktime(time.strptime(ended, "%Y-%m-%dT%H:%M:%S")) - time.timezone - killed_at) < 2
+    )
+    lines = engine.docker("logs", "writer").split()
+    assert lines == [str(number) for number in range(len(lines))]
+    assert len(lines) > 100
+    assert engine.docker("exec", "idle3", "echo", "here") == "here"
+    engine.docker("stop", "-t", "0", "idle3")
+    assert engine.docker("inspect", "--format", "{{.State.ExitCode}}", "idle3") == "137"
+    engine.remove_containers()
+
+
+def test_killed_in_the_middle_of_everything(engine: Engine) -> None:
+    """After a restart, records, processes, cgroups, addresses and files agree."""
+    before = census.take(engine)
+
+    def churn(worker: int) -> None:
+        for number in range(30):
+            name = f"w{worker}-{number}"
+            engine.cli("run", "-d", "--name", name, "busybox", "sleep", "1000")
+            engine.cli("rm", "-f", name)
+
+    for round_number in range(4):
+        with ThreadPoolExecutor(4) as workers:
+            running = [workers.submit(churn, worker) for worker in range(4)]
+            time.sleep(0.3 + 0.13 * round_number)
+            engine.kill()
+            for work in running:
+                work.result()
+        engine.start()
+        engine.remove_containers()
+    own = ("child", "descriptor")  # of the engine, which is another process now
+    leaks = [leak for leak in census.settle(before, engine) if not leak.startswith(own)]
+    (spawner,) = (leak for leak in leaks if leak.endswith("barque-spawner"))
+    leaks.remove(spawner)
+    assert not leaks, "\n".join(leaks)
+
+
+def test_nothing_is_left_of_many_short_containers(engine: Engine) -> None:
+    engine.docker("run", "--rm", "busybox", "true")
+    before = census.take(engine)
+
+    def run(number: int) -> int:
+        network = "none" if number % 2 else "bridge"
+        return engine.cli("run", "--rm", "--network", network, "busybox", "true").returncode
+
+    with ThreadPoolExecutor(8) as workers:
+        assert set(workers.map(run, range(200))) == {0}
+    for _ in range(10):
+        assert engine.cli("run", "--rm", "busybox", "missing").returncode == 127
+    leaks = census.settle(before, engine)
+    assert not leaks, "\n".join(leaks)
+
+
+def test_output_is_whole_and_in_order_through_a_pipe(engine: Engine, tmp_path: Path) -> None:
+    data = os.urandom(1 << 20) * 64
+    done = subprocess.run(
+        ["docker", "run", "-i", "--rm", "--network", "none", "busybox", "cat"],
+        input=data,
+        capture_output=True,
+        env=engine.client_environment(),
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == data
