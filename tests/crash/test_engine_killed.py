@@ -78,6 +78,7 @@ def test_containers_go_on_without_the_engine(engine: Engine) -> None:
 
 def test_killed_in_the_middle_of_everything(engine: Engine) -> None:
     """After a restart, records, processes, cgroups, addresses and files agree."""
+    engine.docker("run", "--rm", "busybox", "true")
     before = census.take(engine)
 
     def churn(worker: int) -> None:
