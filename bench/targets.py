@@ -191,6 +191,8 @@ class Bare:
         for name in ("rootfs", "work"):
             (self.root / name).mkdir()
         subprocess.run(["tar", "-C", self.root / "rootfs", "-xf", archive], check=True)
+        # One that an interrupted run has left is in the way.
+        subprocess.run(["ip", "link", "delete", BARE_BRIDGE], check=False, capture_output=True)
         subprocess.run(["ip", "link", "add", BARE_BRIDGE, "type", "bridge"], check=True)
         subprocess.run(["ip", "address", "add", BARE_GATEWAY, "dev", BARE_BRIDGE], check=True)
         subprocess.run(["ip", "link", "set", BARE_BRIDGE, "up"], check=True)

@@ -11,9 +11,6 @@ import encodings
 import gc
 import sys
 
-_FILLER_BYTES = 32 << 10
-"""Enough of each size class to fill what start-up leaves half empty."""
-
 
 def close_imports() -> None:
     """Empty every place that the import system could load from. Not undone.
@@ -38,21 +35,4 @@ def freeze_heap() -> None:
     """
     gc.collect()
     gc.disable()
-    _FILLER.extend(_fill_pools())
     gc.freeze()
-
-
-_FILLER: list[bytes] = []
-
-
-def _fill_pools() -> list[bytes]:
-    """Objects that take up the holes left in the heap by start-up.
-
-    What a child allocates then comes from pages that are its own and next to each other, and
-    not from a hole here and a hole there, each of which would copy a page. The allocator has
-    a size class every 16 bytes up to 512.
-    """
-    overhead = sys.getsizeof(b"")
-    return [
-        bytes(size - overhead) for size in range(48, 513, 16) for _ in range(_FILLER_BYTES // size)
-    ]

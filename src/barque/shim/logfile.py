@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from json.encoder import encode_basestring
 
 import msgspec
@@ -62,6 +63,7 @@ class LogFile:
             self._attributes = b',"attrs":' + msgspec.json.encode(target.attrs)
         self._rest: dict[str, bytes] = {}
         self.lost_bytes = 0
+        self._compressor = 0
         self._open()
 
     def _open(self) -> None:
@@ -136,6 +138,9 @@ class LogFile:
     def _rotate(self) -> None:
         """Shift path.1 to path.2 and so on, the oldest falls off; begin a new file."""
         path, keep = self._target.path, self._target.max_files
+        if self._compressor:  # it works on the names that are shifted now
+            os.waitpid(self._compressor, 0)
+            self._compressor = 0
         try:
             os.close(self._fd)
             suffix = ".gz" if self._target.compress else ""
@@ -144,7 +149,7 @@ class LogFile:
             if keep > 1:
                 os.rename(path, f"{path}.1")
                 if self._target.compress:
-                    _compress(f"{path}.1")
+                    self._compressor = _compress(f"{path}.1")
             else:
                 os.unlink(path)
         finally:
@@ -182,24 +187,20 @@ def _rename(source: str, target: str) -> None:
         return
 
 
-def _compress(path: str) -> None:
-    """Compress in a process of its own: a twice forked one, that nobody must wait for."""
-    import zlib  # noqa: PLC0415 - preloaded by the spawner, used by few
-
+def _compress(path: str) -> int:
+    """Compress ``path`` in a process of its own, and return that; the caller waits for it."""
     child = os.fork()
     if child:
-        os.waitpid(child, 0)
-        return
+        return child
     try:
-        if os.fork() == 0:
-            os.nice(10)
-            packer = zlib.compressobj(wbits=31)
-            partial = f"{path}.gz.part"
-            with open(path, "rb") as source, open(partial, "wb") as target:
-                while chunk := source.read(1 << 20):
-                    target.write(packer.compress(chunk))
-                target.write(packer.flush())
-            os.rename(partial, f"{path}.gz")
-            os.unlink(path)
+        os.nice(10)
+        packer = zlib.compressobj(wbits=31)
+        partial = f"{path}.gz.part"
+        with open(path, "rb") as source, open(partial, "wb") as target:
+            while chunk := source.read(1 << 20):
+                target.write(packer.compress(chunk))
+            target.write(packer.flush())
+        os.rename(partial, f"{path}.gz")
+        os.unlink(path)
     finally:
         os._exit(0)

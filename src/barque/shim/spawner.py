@@ -19,8 +19,6 @@ from barque.runtime.barrier import close_imports, freeze_heap
 from barque.runtime.capabilities import last_cap
 from barque.shim import shim
 
-_PRELOADED = ("zlib",)
-
 
 def serve(engine: Socket, title: kp.Title) -> None:
     """Fork a shim for every datagram, until the engine closes its end."""
@@ -45,8 +43,6 @@ def main() -> None:
     os.setsid()
     title = kp.Title()
     title.set("barque-spawner")
-    for name in _PRELOADED:
-        __import__(name)
     last_cap()
     hierarchies()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

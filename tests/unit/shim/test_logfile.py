@@ -118,6 +118,23 @@ def test_rotated_files_are_compressed(tmp_path: Path) -> None:
     assert b"first" in gzip.decompress(packed.read_bytes())
 
 
+def test_fast_rotation_with_compression_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(LogTarget(path=str(path), max_size_bytes=5000, max_files=100, compress=True))
+    for number in range(1000):
+        log.write("stdout", b"line %d\n" % number)
+    log.close()
+    deadline = time.monotonic() + 10
+    while list(tmp_path.glob("*.part")) or (tmp_path / "log.1").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    packed = sorted(tmp_path.glob("log.*.gz"), key=lambda p: -int(p.name.split(".")[1]))
+    lines = [
+        json.loads(x)["log"] for p in packed for x in gzip.decompress(p.read_bytes()).splitlines()
+    ]
+    assert lines + [e["log"] for e in read(path)] == [f"line {n}\n" for n in range(1000)]
+
+
 def test_attributes_follow_the_stream(tmp_path: Path) -> None:
     log = LogFile(LogTarget(path=str(tmp_path / "log"), attrs={"tag": "x"}))
     log.write("stdout", b"a\n")
