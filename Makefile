@@ -15,14 +15,14 @@ quickstart: $(INSTALLED) packages
 	@$(SUDO) scripts/first-container $(BIN)/barque
 
 test: $(INSTALLED) packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 check: $(INSTALLED) packages
 	$(BIN)/ruff check src tests bench
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 bench: $(INSTALLED) packages
 	PYTHONPATH=tests:. $(BIN)/python -m bench --only '$(ONLY)' --targets '$(TARGETS)'

@@ -6,7 +6,6 @@ held to the table alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from support import rootfs
 from support.cases import Case, Outcome, describe_mismatch, root_is_full, run_script
 from support.cli_cases import CASES
 from support.engine import Engine, dockerd_is_here
-
-ENGINES = ("dockerd", "barqued") if dockerd_is_here() else ("barqued",)
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +28,6 @@ def archive(busybox_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return rootfs.write_docker_archive(busybox_tar, folder / "archive.tar", "loaded:1")
 
 
-@pytest.fixture
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    engine: Engine = request.getfixturevalue(request.param)
-    yield engine
-    engine.remove_containers()
-
-
-@pytest.mark.parametrize("engine", ENGINES, indirect=True)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(
     case: Case,

@@ -142,7 +142,7 @@ def _describe(process: Path) -> str | None:
     command = _gone_is_none(Path.read_text, process / "cmdline")
     if not command:
         return None
-    return f"{process.name} {command.replace(chr(0), ' ').strip()[:120]}"
+    return command.replace("\0", " ").strip()[:120]
 
 
 def _contained_processes() -> Iterator[str]:

@@ -360,7 +360,8 @@ FILES = (
     Case(
         "tmpfs options",
         "docker run --rm --tmpfs /t:size=1m,mode=700 busybox sh -c "
-        '\'grep " /t " /proc/mounts | tr ", " "\\n\\n" | grep -e size -e nosuid -e noexec; stat -c %a /t\'',
+        '\'grep " /t " /proc/mounts | tr ", " "\\n\\n" | '
+        "grep -e size -e nosuid -e noexec; stat -c %a /t'",
         "nosuid\nnoexec\nsize=1024k\n700\n",
     ),
     Case(
@@ -447,7 +448,8 @@ FILES = (
     ),
     Case(
         "proc is masked",
-        "docker run --rm busybox sh -c 'cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null | wc -c'",
+        "docker run --rm busybox sh -c "
+        "'cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null | wc -c'",
         "0\n",
     ),
     Case(
@@ -777,7 +779,8 @@ LOOK = (
     ),
     Case(
         "logs until",
-        "docker run --name c1 busybox echo a >/dev/null; docker logs --until 2020-01-01T00:00:00Z c1",
+        "docker run --name c1 busybox echo a >/dev/null; "
+        "docker logs --until 2020-01-01T00:00:00Z c1",
     ),
     Case(
         "logs details",
@@ -904,7 +907,8 @@ LOOK = (
     Case(
         "events of exec",
         UP + "since=$(date +%s); sleep 1; docker exec c1 true; sleep .2; "
-        "docker events --since $since --until $(($(date +%s)+1)) --format '{{.Action}}' | grep exec",
+        "docker events --since $since --until $(($(date +%s)+1)) --format '{{.Action}}' | "
+        "grep exec",
         "exec_create: true \nexec_start: true \nexec_die\n",
     ),
     Case("port of none", UP + "docker port c1"),

@@ -195,7 +195,10 @@ class CgroupV1:
         return read(self.directory("freezer"), "freezer.state") != "THAWED"
 
     def kill(self) -> None:
-        """See the contract."""
+        """See the contract. What is frozen here would not die of it: it is thawed first."""
+        freezer = self._hierarchies.get("freezer", "")
+        if os.path.isdir(freezer + self.path) and self.frozen():
+            self.thaw()
         kill_all(self.pids)
 
     def oom_kills(self) -> int:

@@ -24,6 +24,7 @@ def hold_directories(data_root: Path, exec_root: Path) -> Iterator[None]:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             locks.append(fd)
+            os.fchmod(fd, 0o700)  # one that was there may be open to set-user-ID of an image
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -137,13 +137,17 @@ def set_domain_name(name: str) -> None:
     check(_setdomainname(raw, len(raw)), "setdomainname", name)
 
 
-def join_session_keyring(name: str) -> None:
-    """Leave the inherited session keyring for a new one. No keyrings in the kernel is fine."""
+def new_session_keyring() -> None:
+    """Leave the inherited session keyring for a new one. No keyrings in the kernel is fine.
+
+    It has no name to be found by: a named one would be joined rather than made where another
+    container has opened its own of that name to everybody.
+    """
     number = _KEYCTL.get(os.uname().machine)
     if number is None:
         return
     try:
-        syscall("keyctl", number, _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+        syscall("keyctl", number, _KEYCTL_JOIN_SESSION_KEYRING, None)
     except KernelError as error:
         if error.errno not in _NO_KEYRING:
             raise

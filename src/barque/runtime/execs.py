@@ -46,7 +46,6 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     reporter = io.reporter
     if not process.args:
         raise InvalidArgument("the exec has no command to run")
-    kp.set_dumpable(dumpable=False)
     reporter.stage = "seccomp"
     bpf = read_filter(launch.seccomp_path)
     reporter.stage = "cgroup"
@@ -71,7 +70,7 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     identity = _identify(launch, root_fd)
     reporter.stage = "limits"
     apply_rlimits(process.rlimits, reporter)
-    kp.join_session_keyring("_ses")
+    kp.new_session_keyring()
     reporter.stage = "standard streams"
     if slave >= 0:
         terminal.adopt(slave)

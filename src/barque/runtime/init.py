@@ -93,7 +93,6 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     reporter = io.reporter
     if process is None or not process.args:
         raise InvalidArgument("the spec has no process to run: args is empty")
-    kp.set_dumpable(dumpable=False)
     own = {ns.type for ns in spec.linux.namespaces if not ns.path and ns.type not in io.joins}
 
     reporter.stage = "seccomp"
@@ -151,7 +150,7 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     apply_rlimits(process.rlimits, reporter)
     if process.oom_score_adj is not None:
         apply_oom_score(process.oom_score_adj, proc, reporter)
-    kp.join_session_keyring("_ses")
+    kp.new_session_keyring()
     os.close(proc)
 
     reporter.stage = "standard streams"
@@ -237,8 +236,15 @@ _SYSCTL_PATH = str.maketrans("./", "/.")
 
 
 def _set_sysctl(proc: int, name: str, value: str) -> None:
-    path = "sys/" + name.translate(_SYSCTL_PATH)
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc)
+    """Set a sysctl of the container's namespaces.
+
+    Which names are the container's own was decided by their beginning: a ``..`` behind it
+    would lead to one of the host's.
+    """
+    path = name.translate(_SYSCTL_PATH)
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise InvalidArgument(f"sysctl {name!r} has an empty part or one of dots alone")
+    fd = os.open(f"sys/{path}", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc)
     try:
         os.write(fd, value.encode())
     finally:

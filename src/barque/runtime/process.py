@@ -5,13 +5,16 @@ The order matters and is the same for all::
 
     rlimits                 while still privileged
     oom score               likewise
+    signals                 those that the engine was started without are not the program's
+    descriptors closed      all but 0, 1, 2 and the report's, which execve closes; before the
+                            filter, which may not know close_range, and before the working
+                            directory, which may be named through one (CVE-2024-21626)
     no_new_privs            before the filter, which may need it
     bounding set            needs CAP_SETPCAP
     seccomp                 needs CAP_SYS_ADMIN, unless no_new_privs is set: then last
     groups, gid, uid        keeping capabilities
     capability sets         to what the spec says
     cwd                     as the user, so that its permissions count
-    descriptors closed      all but 0, 1, 2 and the report's, which execve closes
     execve
 """
 
@@ -39,6 +42,7 @@ from barque.runtime.users import Identity
 
 _INFINITY = 2**64 - 1
 _RLIMIT_LOCKS = 10  # the standard library knows all limits but this one
+_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -89,10 +93,13 @@ def apply_oom_score(score: int, proc_fd: int, reporter: Reporter) -> None:
 
 
 def restore_signals() -> None:
-    """Give the program the dispositions and the mask that it would have after a login."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+    """Give the program the dispositions that it would have after a login.
+
+    What is ignored stays so over execve: SIGPIPE by the interpreter, SIGHUP or SIGQUIT where
+    the engine was started in the background of a shell.
+    """
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def own_stdio(uid: int) -> None:
@@ -205,6 +212,8 @@ def execute(
     Raises what goes wrong, as long as there is anybody to tell.
     """
     reporter.stage = "identity"
+    restore_signals()
+    close_from(3, keep=(reporter.fileno(),))
     own_stdio(identity.uid)
     change_identity(process, identity, bpf)
     os.umask(0o22 if process.user.umask is None else process.user.umask)
@@ -218,8 +227,7 @@ def execute(
         load_filter(bpf, no_new_privileges=True)
     if as_init:
         fork_program(reporter)
-    close_from(3, keep=(reporter.fileno(),))
-    restore_signals()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
         os.execve(program, process.args, variables)
     except OSError as error:

@@ -27,6 +27,7 @@ from barque.models.launch import RootfsMount
 from barque.runtime.mounts import MountStep
 
 _PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
+_NULL = os.makedev(1, 3)
 
 
 def _remove_volatile_mark(work: str) -> None:
@@ -322,7 +323,7 @@ class Root:
                 cover = km.clone_tree("", dir_fd=empty)
             else:
                 if null < 0:
-                    null = self.open("/dev/null")
+                    null = self._open_null()
                 cover = km.clone_tree("", dir_fd=null)
             km.move_mount(cover, fd, path)
             os.close(cover)
@@ -330,6 +331,20 @@ class Root:
         for fd in (empty, null):
             if fd >= 0:
                 os.close(fd)
+
+    def _open_null(self) -> int:
+        """The container's /dev/null, which in a /dev that is a volume may be anything.
+
+        A link to a kernel's file there would be shown instead of what is masked.
+        """
+        fd = self.open("/dev/null", os.O_PATH | os.O_NOFOLLOW)
+        info = os.fstat(fd)
+        if not stat.S_ISCHR(info.st_mode) or info.st_rdev != _NULL:
+            raise InvalidArgument(
+                "/dev/null is not the null device (character device 1:3), so nothing can be "
+                "masked: mount something else on /dev"
+            )
+        return fd
 
     def find(self, path: str) -> int:
         """``path`` as a descriptor, or -1 where there is nothing."""
@@ -354,7 +369,9 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
     """Copy what is below the directory ``source_fd`` into ``target_fd``: data, owners, modes,
     times, extended attributes, links, devices. Takes ownership of ``source_fd``.
 
-    Names are opened without following links, so a hostile tree copies as what it is.
+    Names are opened without following links, so a hostile tree copies as what it is. The target
+    may be a volume that a running container changes meanwhile: what has been made is looked at
+    through its descriptor, or without following links. Precondition: umask 0.
     """
     with os.scandir(source_fd) as entries:
         names = [entry.name for entry in entries]
@@ -372,9 +389,8 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
             os.mknod(name, info.st_mode, info.st_rdev, dir_fd=target_fd)
         else:
             continue
-        os.chown(name, info.st_uid, info.st_gid, dir_fd=target_fd, follow_symlinks=False)
-        if kind != stat.S_IFLNK:
-            os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=target_fd)
+        if kind not in {stat.S_IFDIR, stat.S_IFREG}:
+            os.chown(name, info.st_uid, info.st_gid, dir_fd=target_fd, follow_symlinks=False)
         times = (info.st_atime_ns, info.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=target_fd, follow_symlinks=False)
     os.close(source_fd)
@@ -388,8 +404,10 @@ def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:
     inner_source = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=source_fd)
     inner_target = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=target_fd)
     try:
+        info = os.fstat(inner_source)
         _copy_attributes(inner_source, inner_target)
         copy_tree(inner_source, inner_target)
+        _copy_owner(info, inner_target)
     finally:
         os.close(inner_target)
 
@@ -400,10 +418,17 @@ def _copy_file(source_fd: int, target_fd: int, name: str) -> None:
     try:
         while os.sendfile(target, source, None, 1 << 24):
             pass
+        _copy_owner(os.fstat(source), target)
         _copy_attributes(source, target)
     finally:
         os.close(source)
         os.close(target)
+
+
+def _copy_owner(info: os.stat_result, target: int) -> None:
+    """Owner, then mode: a change of owner takes set-user-ID away."""
+    os.fchown(target, info.st_uid, info.st_gid)
+    os.fchmod(target, stat.S_IMODE(info.st_mode))
 
 
 def _copy_attributes(source: int, target: int) -> None:

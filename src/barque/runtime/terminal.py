@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import struct
 import termios
 
+from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.runtime.rootfs import Root
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
+_PTMX = os.makedev(5, 2)
 
 
 def open_pair(root: Root) -> tuple[int, int]:
     """(master, slave) of a new terminal in the devpts mounted at the root's /dev/pts."""
-    master = root.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    master = root.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    info = os.fstat(master)
+    if not stat.S_ISCHR(info.st_mode) or info.st_rdev != _PTMX:
+        raise InvalidArgument("/dev/pts/ptmx is not a terminal multiplexer: no terminal can be had")
+    os.set_blocking(master, True)
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("=i", 0))
     return master, open_slave(master)
 

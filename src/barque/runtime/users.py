@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -47,11 +48,16 @@ def _records(text: str, fields: int) -> Iterable[list[str]]:
             yield parts
 
 
+def _is_id(text: str) -> bool:
+    """Whether it is a number that setresuid(2) takes for an id: -1 would mean no change."""
+    return text.isdecimal() and len(text) <= 10 and int(text) <= _MAX_ID
+
+
 def _parse_passwd(text: str) -> list[_Passwd]:
     return [
         _Passwd(p[0], int(p[2]), int(p[3]), p[5] if len(p) > 5 else "")
         for p in _records(text, 4)
-        if p[2].isdecimal() and p[3].isdecimal()
+        if _is_id(p[2]) and _is_id(p[3])
     ]
 
 
@@ -59,7 +65,7 @@ def _parse_group(text: str) -> list[_Group]:
     return [
         _Group(p[0], int(p[2]), frozenset(p[3].split(",") if len(p) > 3 else ()))
         for p in _records(text, 3)
-        if p[2].isdecimal()
+        if _is_id(p[2])
     ]
 
 
@@ -76,6 +82,8 @@ def read_bounded(open_path: Callable[[str, int], int], path: str) -> str:
             return ""
         raise
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidArgument(f"{path} of the image is not a file")
         chunks, total = [], 0
         while chunk := os.read(fd, 1 << 16):
             total += len(chunk)
@@ -92,10 +100,9 @@ def read_bounded(open_path: Callable[[str, int], int], path: str) -> str:
 def _number(text: str, what: str) -> int | None:
     if not text.isdecimal():
         return None
-    number = int(text)
-    if number > _MAX_ID:
-        raise InvalidArgument(f"{what} {text} is out of range: ids must be in 0-2147483647")
-    return number
+    if not _is_id(text):
+        raise InvalidArgument(f"{what} {text[:20]} is out of range: ids must be in 0-2147483647")
+    return int(text)
 
 
 def resolve(names: UserNames, open_path: Callable[[str, int], int]) -> Identity:

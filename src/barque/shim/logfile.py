@@ -63,13 +63,20 @@ class LogFile:
             self._attributes = b',"attrs":' + msgspec.json.encode(target.attrs)
         self._rest: dict[str, bytes] = {}
         self.lost_bytes = 0
+        self.failed_rotations = 0
         self._compressor = 0
         self._open()
 
     def _open(self) -> None:
+        """Open the file. Where that fails ``_fd`` is -1, and the next write tries again."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(self._target.path, flags, 0o640)
-        self._size = os.fstat(self._fd).st_size
+        self._size = 0
+        try:
+            self._fd = os.open(self._target.path, flags, 0o640)
+        except OSError:
+            self._fd = -1
+        else:
+            self._size = os.fstat(self._fd).st_size
 
     def write(self, stream: str, chunk: bytes) -> None:
         """Log what was read from ``stream`` (``stdout`` or ``stderr``)."""
@@ -125,24 +132,36 @@ class LogFile:
 
     def _write_all(self, data: bytes) -> None:
         """Write all of it or nothing: a torn entry would spoil the next one."""
+        if self._fd < 0:
+            self._open()
         view = memoryview(data)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
             self.lost_bytes += len(data)
-            os.ftruncate(self._fd, self._size)
+            self._cut_back()
             return
         self._size += len(data)
 
+    def _cut_back(self) -> None:
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:  # the disk fails: a later reader skips the torn entry
+            return
+
     def _rotate(self) -> None:
-        """Shift path.1 to path.2 and so on, the oldest falls off; begin a new file."""
+        """Shift path.1 to path.2 and so on, the oldest falls off; begin a new file.
+
+        Where that fails (somebody has removed the file, the disk is broken) what is opened is
+        whatever is there.
+        """
         path, keep = self._target.path, self._target.max_files
         if self._compressor:  # it works on the names that are shifted now
             os.waitpid(self._compressor, 0)
             self._compressor = 0
         try:
-            os.close(self._fd)
+            self._close()
             suffix = ".gz" if self._target.compress else ""
             for number in range(keep - 2, 0, -1):
                 _rename(f"{path}.{number}{suffix}", f"{path}.{number + 1}{suffix}")
@@ -152,13 +171,19 @@ class LogFile:
                     self._compressor = _compress(f"{path}.1")
             else:
                 os.unlink(path)
-        finally:
-            self._open()
+        except OSError:
+            self.failed_rotations += 1
+        self._open()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def close(self) -> None:
         """Log unfinished lines and close."""
         self.flush()
-        os.close(self._fd)
+        self._close()
 
 
 def _has_long_line(lines: bytes) -> bool:

@@ -29,23 +29,25 @@ from barque.kernel.seqpacket import MSG_DONTWAIT, Socket, accept, from_fd, liste
 from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord
 from barque.runtime.execs import ExecIo, run_exec
 from barque.runtime.init import InitIo, run_init
-from barque.runtime.status import Failure, Reporter
+from barque.runtime.status import Reporter
 from barque.shim import protocol as p
 from barque.shim.clients import Client
 from barque.shim.logfile import LogFile, timestamp
 from barque.shim.loop import Loop
 from barque.shim.streams import ProcessStreams
 from barque.shim.task import (
+    Helper,
     Process,
     StartError,
-    by_helper,
     exit_status,
+    fork_helper,
     received,
     run_helper,
     start,
 )
 
 _ACK_TIMEOUT_S = 1.0
+_KILL_TIMEOUT_S = 2.0
 _TICK_S = 1.0
 
 _decode_container = msgspec.json.Decoder(ContainerLaunch).decode
@@ -77,7 +79,7 @@ def main(data: bytes, fds: list[int], title: kp.Title) -> NoReturn:
         os.setsid()
         id_, _, launch = data.partition(b"\n")
         title.set(f"barque-shim {id_.decode()}")
-        outcome, kept = by_helper(lambda end: _start_container(end, launch, fds), fds)
+        outcome, kept = fork_helper(lambda end: _start_container(end, launch, fds), fds).take()
         poll = select.poll()
         for fd in kept:
             poll.register(fd, select.POLLIN)
@@ -147,15 +149,19 @@ class Shim:
         try:
             process = received(self._outcome, process_fds, self._launch.streams)
         except StartError as error:
-            self._report_failure(error.failure)
+            self._report_failure(error)
             return
         self._pid, self._pidfd = process.pid, process.pidfd
         _connect(self._streams, process)
         self._loop.watch(process.pidfd, select.EPOLLIN, self._on_init_ended)
         self._serve()
 
-    def _report_failure(self, failure: Failure) -> None:
+    def _report_failure(self, error: StartError) -> None:
+        failure = error.failure
         self._remove_cgroup()
+        if error.pidfd >= 0:
+            # Gone when the engine hears of it, unless it hangs in the kernel.
+            select.select([error.pidfd], [], [], _KILL_TIMEOUT_S)
         self._tell(p.StartFailed(failure.stage, failure.errno, failure.message, failure.exit_code))
         self._streams.finish()
         self._serve_last_clients()
@@ -166,6 +172,7 @@ class Shim:
             self._loop.run_once(_TICK_S if waiting else -1)
             if waiting:
                 self._tick()
+            self._forget_execs()
         self._serve_last_clients()
 
     def _serve_last_clients(self) -> None:
@@ -189,6 +196,12 @@ class Shim:
             if ended and not exec_.streams.ended and now - exec_.ended_at > _ACK_TIMEOUT_S:
                 exec_.streams.finish()
 
+    def _forget_execs(self) -> None:
+        """Drop the execs that the engine knows to have ended and that have no client left."""
+        for exec_id, exec_ in list(self._execs.items()):
+            if exec_.acknowledged and exec_.streams.served:
+                del self._execs[exec_id]
+
     # The end of the container
 
     def _on_init_ended(self, fd: int, _events: int) -> None:
@@ -201,8 +214,8 @@ class Shim:
         self._streams.drain()
         record = ExitRecord(code=code, exited_at=exited_at, oom_killed=oom_killed)
         self._streams.finish()
-        self._write_exit_record(record)
         self._exited = True
+        self._write_exit_record(record)
         self._tell(p.Exited(record))
         self._close_listener()
 
@@ -215,7 +228,7 @@ class Shim:
         except ProcessLookupError:
             return
         finally:
-            ended, _, _ = select.select([exec_.pidfd], [], [], 2)
+            ended, _, _ = select.select([exec_.pidfd], [], [], _KILL_TIMEOUT_S)
             if ended:
                 self._on_exec_ended(exec_.pidfd, 0)
             exec_.streams.finish()
@@ -239,12 +252,18 @@ class Shim:
         return out_of_memory
 
     def _write_exit_record(self, record: ExitRecord) -> None:
+        """Write it for engines to come; without room for it those that listen are told still."""
         path = f"{self._directory}/{p.EXIT_RECORD}"
         partial = f"{path}.part"
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.write(fd, p.encode(record))
-        os.close(fd)
-        os.rename(partial, path)
+        try:
+            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, p.encode(record))
+            finally:
+                os.close(fd)
+            os.rename(partial, path)
+        except OSError:
+            return
 
     def _close_listener(self) -> None:
         self._loop.forget(self._listener.fileno())
@@ -253,7 +272,11 @@ class Shim:
     # Engines
 
     def _on_engine_connects(self, _fd: int, _events: int) -> None:
-        self._add_engine(accept(self._listener))
+        try:
+            engine = accept(self._listener)
+        except OSError:  # it has gone again, or all our descriptors are in use
+            return
+        self._add_engine(engine)
 
     def _add_engine(self, end: Socket) -> None:
         self._engines[end.fileno()] = end
@@ -272,7 +295,7 @@ class Shim:
             return
         try:
             request = p.decode_request(data)
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             # A newer engine may ask what this shim does not know: it learns so from silence
             # and its deadline; a shim never ends because of a message.
             for passed in fds:
@@ -290,7 +313,8 @@ class Shim:
                     self._streams.add_client(Client(fds[0], request.client, self._directory))
                     reply: p.Reply | p.Running = p.Reply(request.seq)
                 case p.Exec():
-                    reply = p.Reply(request.seq, pid=self._start_exec(request, fds))
+                    self._start_exec(engine, request, fds)
+                    return
                 case p.Signal():
                     self._signal(request)
                     reply = p.Reply(request.seq)
@@ -303,13 +327,10 @@ class Shim:
                     return
                 case p.State():
                     reply = self._state(request.seq)
-        except StartError as error:
-            reply = _failed(request.seq, error.failure.message, error.failure.errno)
-            reply.exit_code = error.failure.exit_code
-        except BarqueError as error:
-            reply = _failed(request.seq, str(error), 0)
         except OSError as error:
             reply = _failed(request.seq, os.strerror(error.errno or 0).lower(), error.errno or 0)
+        except Exception as error:  # noqa: BLE001 - a shim never ends because of a message
+            reply = _failed(request.seq, f"{type(error).__name__}: {error}", 0)
         self._send(engine, reply)
 
     def _send(self, engine: Socket, notice: p.Notice) -> None:
@@ -364,9 +385,10 @@ class Shim:
 
     # Execs
 
-    def _start_exec(self, request: p.Exec, fds: list[int]) -> int:
-        exec_id = request.exec_id
-        streams = ProcessStreams(self._loop, request.streams, None, lambda: self._detached(exec_id))
+    def _start_exec(self, engine: Socket, request: p.Exec, fds: list[int]) -> None:
+        """Set a helper to work. What hangs on the way (stopped or frozen by the container, a
+        dead disk) hangs without us: the reply comes when the helper tells how it went.
+        """
         document, init_pidfd = fds[0], self._pidfd
 
         def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
@@ -377,19 +399,42 @@ class Shim:
         def program(end: Socket) -> NoReturn:
             run_helper(end, [], lambda: start(request.streams, 0, init_pidfd, child))
 
-        outcome, process_fds = by_helper(program, [document])
+        helper = fork_helper(program, [document])
+
+        def on_told(_fd: int, _events: int) -> None:
+            self._send(engine, self._take_exec(helper, request, fds[1:]))
+
+        self._loop.watch(helper.end.fileno(), select.EPOLLIN, on_told)
+
+    def _take_exec(self, helper: Helper, request: p.Exec, clients: list[int]) -> p.Reply:
+        """Take over what the helper has started, or learn why it has not."""
+        self._loop.forget(helper.end.fileno())
         try:
-            process = received(outcome, process_fds, request.streams)
-        except StartError:
-            for fd in fds[1:]:
+            process = received(*helper.take(), request.streams)
+        except StartError as error:
+            for fd in clients:
                 os.close(fd)  # not shut down: the engine tells this client what went wrong
-            raise
+            if error.pidfd >= 0:
+                self._loop.watch(error.pidfd, select.EPOLLIN, self._on_failed_ended)
+            reply = _failed(request.seq, error.failure.message, error.failure.errno)
+            reply.exit_code = error.failure.exit_code
+            return reply
+        exec_id = request.exec_id
+        streams = ProcessStreams(self._loop, request.streams, None, lambda: self._detached(exec_id))
         if request.client is not None:
-            streams.add_client(Client(fds[1], request.client, self._directory))
+            streams.add_client(Client(clients[0], request.client, self._directory))
         _connect(streams, process)
-        self._execs[exec_id] = _Exec(process, streams)
+        exec_ = self._execs[exec_id] = _Exec(process, streams)
         self._loop.watch(process.pidfd, select.EPOLLIN, self._on_exec_ended)
-        return process.pid
+        if self._exited:
+            self._end_exec_with_container(exec_)
+        return p.Reply(request.seq, pid=process.pid)
+
+    def _on_failed_ended(self, pidfd: int, _events: int) -> None:
+        """Reap a process that did not become its program."""
+        self._loop.forget(pidfd)
+        exit_status(pidfd)
+        os.close(pidfd)
 
     def _on_exec_ended(self, fd: int, _events: int) -> None:
         exec_id, exec_ = next((k, e) for k, e in self._execs.items() if e.pidfd == fd)
@@ -408,10 +453,9 @@ class Shim:
         exec_ = self._execs.get(exec_id)
         if exec_ is None or exec_.exit_code is None:
             return
+        exec_.acknowledged = True
         if not exec_.streams.ended:
             exec_.streams.finish()
-        if exec_.streams.served:
-            del self._execs[exec_id]
 
 
 def _failed(seq: int, message: str, number: int) -> p.Reply:

@@ -22,6 +22,8 @@ from barque.shim.protocol import Streams
 _FIRST_READ = 1 << 16
 _LARGE_READ = 1 << 20
 _INPUT_READ = 1 << 16
+_TERMINAL_BYTES = 1 << 17
+"""More than the kernel holds between the two sides of a terminal."""
 
 
 class ProcessStreams:
@@ -284,9 +286,16 @@ class ProcessStreams:
     # The end
 
     def drain(self) -> None:
-        """Read what the ended process has left in its pipes, without waiting."""
+        """Read what the ended process has left in its pipes, without waiting.
+
+        That is no more than they hold: others that it has started may be writing for ever.
+        """
         for fd in list(self._outputs):
+            left = _capacity(fd)
             while fd in self._outputs:
+                if left <= 0:
+                    self._end_output(fd)
+                    break
                 try:
                     data = os.read(fd, _LARGE_READ)
                 except BlockingIOError:
@@ -296,6 +305,7 @@ class ProcessStreams:
                         raise
                     self._end_output(fd)
                 else:
+                    left -= len(data)
                     if data:
                         self._deliver(self._outputs[fd], data)
                     else:
@@ -325,3 +335,11 @@ class ProcessStreams:
     def served(self) -> bool:
         """Whether no client is left."""
         return not self._clients
+
+
+def _capacity(fd: int) -> int:
+    """How many bytes can be waiting in a pipe, or in a terminal."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    except OSError:
+        return _TERMINAL_BYTES

@@ -76,6 +76,8 @@ def start(streams: Streams, clone_flags: int, pid_namespace: int, child: Child) 
     StartError when the program did not start.
     """
     kp.assert_single_thread()
+    # Inherited: the process is never seen by those of its PID namespace in another state.
+    kp.set_dumpable(dumpable=False)
     pipes = None if streams.tty else _make_pipes(streams)
     ours, theirs = pair()
     if pid_namespace >= 0:
@@ -181,25 +183,34 @@ def run_helper(
 
 
 def received(data: bytes, fds: list[int], streams: Streams) -> Process:
-    """The process that a helper handed over; a failed one is reaped. Raises StartError."""
+    """The process that a helper handed over. Raises StartError; its pidfd is the caller's."""
     if not data:
         raise StartError(Failure("start", 0, "the helper was killed", 128))
     outcome = _decode_outcome(data)
     if isinstance(outcome, Failure):
-        for pidfd in fds:
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-            os.close(pidfd)
-        raise StartError(outcome)
+        raise StartError(outcome, fds[0] if fds else -1)
     if streams.tty:
         return Process(outcome.pid, outcome.warnings, *fds)
     pidfd, *pipes = fds
     return Process(outcome.pid, outcome.warnings, pidfd, -1, *pipes)
 
 
-def by_helper(
-    program: Callable[[Socket], NoReturn], borrowed: list[int]
-) -> tuple[bytes, list[int]]:
-    """Fork a helper that runs ``program``, and take its message.
+class Helper(NamedTuple):
+    """A forked helper at work; ``end`` becomes readable when it has something to tell."""
+
+    pid: int
+    end: Socket
+
+    def take(self) -> tuple[bytes, list[int]]:
+        """Wait for the message, of which the descriptors are ours, and for the helper's end."""
+        message = receive(self.end)
+        self.end.close()
+        os.waitpid(self.pid, 0)
+        return message
+
+
+def fork_helper(program: Callable[[Socket], NoReturn], borrowed: list[int]) -> Helper:
+    """Fork a helper that runs ``program``.
 
     ``borrowed`` are descriptors that only the helper uses; they are closed here.
     """
@@ -214,10 +225,7 @@ def by_helper(
     theirs.close()
     for fd in borrowed:
         os.close(fd)
-    message = receive(ours)
-    ours.close()
-    os.waitpid(helper, 0)
-    return message
+    return Helper(helper, ours)
 
 
 def exit_status(pidfd: int) -> int:

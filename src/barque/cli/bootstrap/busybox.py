@@ -65,6 +65,7 @@ _FILES = {
     "etc/passwd": (0o644, _USERS),
     "etc/group": (0o644, _GROUPS),
     "etc/shadow": (0o640, "root:*:19000:0:99999:7:::\nnobody:*:19000:0:99999:7:::\n"),
+    "etc/os-release": (0o644, 'NAME="BusyBox"\nID=busybox\nPRETTY_NAME="BusyBox"\n'),
     "etc/nsswitch.conf": (0o644, "passwd: files\ngroup: files\nhosts: files dns\n"),
 }
 
