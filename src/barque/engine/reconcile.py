@@ -95,12 +95,22 @@ class Reconciliation:
             return
         left = self.shims.find_exit(handle.id) if known else None
         was_running = record.state.running and not record.state.restarting
+        if left is None:
+            await self._end_unseen(handle)
         if left is None and was_running:
             left = ExitRecord(code=LOST, exited_at=format_time(self.clock.now_ns()))
         if left is not None:
             self.tasks.record_lost_run(handle, left)
         elif record.state.restarting:
             self.tasks.restart_later(handle, 0.0)
+
+    async def _end_unseen(self, handle: Handle) -> None:
+        """End what runs although nobody is its parent any more: its shim was killed."""
+        cgroup = self.tasks.cgroup(handle)
+        if cgroup.exists():
+            _log.warning("ending processes of %s, whose shim is gone", handle.id[:12])
+            await asyncio.to_thread(cgroup.kill)
+            await asyncio.to_thread(cgroup.remove)
 
     async def _finish(self, handle: Handle) -> None:
         """Finish what was begun: a removal, or the automatic one of a container that ran."""
@@ -115,6 +125,7 @@ class Reconciliation:
 
     async def _remove_orphan(self, container_id: ContainerId) -> None:
         _log.warning("removing the task of %s, which is not recorded", container_id[:12])
+        await self.shims.reconnect(container_id)  # one that is still starting is ended, too
         cgroup = self.open_cgroup(f"{self.cgroup_parent}/{container_id}")
         try:
             if await asyncio.to_thread(cgroup.exists):

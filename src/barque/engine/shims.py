@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -25,6 +26,7 @@ from barque.shim.launcher import Spawner
 
 _REPLY_TIMEOUT_S = 15.0
 _START_TIMEOUT_S = 125.0
+_LOOK_AGAIN_S = 0.02
 
 _encode = msgspec.json.Encoder().encode
 _decode_exit = msgspec.json.Decoder(ExitRecord).decode
@@ -131,6 +133,7 @@ class ShimHost:
         """
         self.forget(id_)
         os.mkdir(self.directory(id_), 0o700)
+        lock = self._lock(id_)
         message = p.Launch(
             id=id_,
             directory=str(self.directory(id_)),
@@ -145,7 +148,7 @@ class ShimHost:
         ours, theirs = seqpacket.pair()
         ours.setblocking(False)
         body = p.document(_encode(launch), "launch")
-        fds = [theirs.fileno(), body, *(c.fd for c in clients), *namespace_fds]
+        fds = [lock, theirs.fileno(), body, *(c.fd for c in clients), *namespace_fds]
         try:
             await self._send(self._spawner.end, id_.encode() + b"\n" + p.encode(message), fds)
         except BaseException:
@@ -154,6 +157,7 @@ class ShimHost:
         finally:
             theirs.close()
             os.close(body)
+            os.close(lock)
             for client in clients:
                 os.close(client.fd)
         shim = self._adopt(id_, ours)
@@ -301,15 +305,48 @@ class ShimHost:
         self._seq += 1
         return self._seq
 
-    async def reconnect(self, id_: ContainerId) -> ShimState | None:
-        """Find the shim of a container that an earlier engine started; None if it has ended."""
+    def _lock(self, id_: ContainerId) -> int:
+        """Take the lock of the shim's directory; see ``protocol.Launch``.
+
+        Raises BlockingIOError if a shim has it, FileNotFoundError without a directory.
+        """
+        fd = os.open(self.directory(id_), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            end = seqpacket.connect(str(self.directory(id_)), p.SOCKET_NAME)
-        except OSError:
-            return None
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _is_carried_on(self, id_: ContainerId) -> bool:
+        """Whether a shim of the container lives, or is about to."""
+        try:
+            os.close(self._lock(id_))
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
+    async def reconnect(self, id_: ContainerId) -> ShimState | None:
+        """Find the shim of a container that an earlier engine started; None if it has ended.
+
+        Waits for a shim that is still starting its container.
+        """
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        while True:
+            carried_on = self._is_carried_on(id_)  # first: what ends after this leaves a record
+            try:
+                end = seqpacket.connect(str(self.directory(id_)), p.SOCKET_NAME)
+                break
+            except OSError:
+                ended = self.find_exit(id_) is not None or not carried_on
+            if ended or asyncio.get_running_loop().time() > deadline:
+                return None
+            await asyncio.sleep(_LOOK_AGAIN_S)
         shim = self._adopt(id_, end)
         try:
-            reply, _ = await self._request(id_, p.State(self._next()), [], _REPLY_TIMEOUT_S)
+            reply, _ = await self._request(id_, p.State(self._next()), [], _START_TIMEOUT_S)
         except BarqueError:
             shim.exited = True  # its exit record, if any, is read by who asked
             self._release(shim)

@@ -168,6 +168,8 @@ class Tasks:
         finished_at = exit_record.exited_at or format_time(self._clock.now_ns())
         restart = self._wants_restart(handle, run, exit_record.code)
         handle.run = None
+        if not exit_record.exited_at:
+            self._background.start(self._end_orphans(handle), f"orphans of {handle.id[:12]}")
         networks = self._launcher.release(record)
         self._registry.replace(
             handle,
@@ -205,6 +207,14 @@ class Tasks:
         held = record.state.removing or handle.restarting_by_hand
         if record.host_config.auto_remove and not held:
             self._removal.remove_automatically(handle)
+
+    async def _end_orphans(self, handle: Handle) -> None:
+        """End what a shim that was killed has left running."""
+        async with handle.lock:  # before a restart makes the group anew
+            cgroup = self.cgroup(handle)
+            if cgroup.exists():
+                await asyncio.to_thread(cgroup.kill)
+                await asyncio.to_thread(cgroup.remove)
 
     def _wants_restart(self, handle: Handle, run: Run, code: int) -> bool:
         record = handle.record

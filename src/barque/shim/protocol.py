@@ -6,7 +6,7 @@ message is always small.
 
 ::
 
-    engine → spawner   Launch                       + control, document, clients…, joins…
+    engine → spawner   Launch                 + lock, control, document, clients…, joins…
     spawner → shim     the same datagram, in the fork
     shim → engine      Started | StartFailed        first on the control socket
     engine → shim      Attach, Exec, Signal, …      each has a sequence number
@@ -50,9 +50,15 @@ class Streams(msgspec.Struct, omit_defaults=True):
 
 
 class Launch(msgspec.Struct, tag="launch"):
-    """Start a container. Descriptors: control, document, one a client, the joined namespaces.
+    """Start a container.
 
-    ``directory`` is the shim's own, made by the engine; ``mount_point`` an empty directory.
+    Descriptors: lock, control, document, one a client, the joined namespaces. ``directory`` is
+    the shim's own, made by the engine; ``mount_point`` an empty directory.
+
+    The lock is an open ``directory`` with flock(2) on it. From the moment the message is sent it
+    is held by whoever carries the start on: the message in the spawner's queue, the spawner, the
+    shim. So whether a container has anybody who runs or will run it is known from the lock, also
+    to an engine that was started in between.
     """
 
     id: str

@@ -79,7 +79,8 @@ def main(data: bytes, fds: list[int], title: kp.Title) -> NoReturn:
         os.setsid()
         id_, _, launch = data.partition(b"\n")
         title.set(f"barque-shim {id_.decode()}")
-        outcome, kept = fork_helper(lambda end: _start_container(end, launch, fds), fds).take()
+        _lock, *ours = fds  # held for as long as we live; see protocol.Launch
+        outcome, kept = fork_helper(lambda end: _start_container(end, launch, ours), ours).take()
         poll = select.poll()
         for fd in kept:
             poll.register(fd, select.POLLIN)
