@@ -265,6 +265,22 @@ def test_a_new_engine_finds_what_runs_and_what_has_ended(run: Runner, tmp_path: 
     run(body)
 
 
+def test_waiting_shims_may_be_killed(run: Runner) -> None:
+    async def body(h: Harness) -> None:
+        for child in _children(h.spawner_pid):
+            for helper in _children(child):
+                os.kill(helper, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
+        await h.start("after", h.launch("after", ["true"]))
+        assert (await h.exit("after")).code == 0
+
+    run(body)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def test_init_forwards_signals_and_reaps(run: Runner) -> None:
     async def body(h: Harness) -> None:
         ours, theirs = client()

@@ -5,7 +5,7 @@ the exit. It needs no engine: engines come and go on its socket.
 
 The life of a shim::
 
-    forked by the spawner ─► a helper binds the socket and clones the init
+    forked by the spawner, waiting ─► a helper binds the socket and clones the init
         ─► Started (the helper says it) | StartFailed ─► asleep until anything happens
         ─► serve until the init ends ─► drain, log, remove the cgroup
         ─► exit record on disk ─► Exited ─► last clients served ─► gone
@@ -66,36 +66,47 @@ class _Exec:
         self.acknowledged = False
 
 
-def main(data: bytes, fds: list[int], title: kp.Title) -> NoReturn:
-    """The forked shim's program. No return.
+def main(end: Socket, title: kp.Title) -> NoReturn:
+    """The forked shim's program: wait for a container on ``end``, and be its parent. No return.
 
-    ``data`` is the container's id, a newline and the Launch; ``fds`` came with it. A helper
-    starts the container. Then, until something happens (output, an exit, a request, a client
-    that types), only this much of the shim is ever run: what is not run is not written to, and
-    stays shared with all other shims.
+    A helper, which waits as well, takes the Launch and starts the container. Then, until
+    something happens (output, an exit, a request, a client that types), only this much of the
+    shim is ever run: what is not run is not written to, and stays shared with all other shims.
     """
     code = 1
     try:
         os.setsid()
+        title.set("barque-shim")
+        helper = fork_helper(lambda out: _start_container(end, out), [])
+        end.close()
+        data, locks = receive(helper.end)
         id_, _, launch = data.partition(b"\n")
-        title.set(f"barque-shim {id_.decode()}")
-        _lock, *ours = fds  # held for as long as we live; see protocol.Launch
-        outcome, kept = fork_helper(lambda end: _start_container(end, launch, ours), ours).take()
-        poll = select.poll()
-        for fd in kept:
-            poll.register(fd, select.POLLIN)
-        if kept:
-            poll.poll()
-        Shim(p.decode_launch(launch), outcome, kept).run()
+        if locks:  # and held for as long as we live; see protocol.Launch
+            title.set(f"barque-shim {id_.decode()}")
+            outcome, kept = helper.take()
+            poll = select.poll()
+            for fd in kept:
+                poll.register(fd, select.POLLIN)
+            if kept:
+                poll.poll()
+            Shim(p.decode_launch(launch), outcome, kept).run()
         code = 0
     finally:
         os._exit(code)
 
 
-def _start_container(end: Socket, data: bytes, fds: list[int]) -> NoReturn:
-    """The helper. Its message carries: control, listener, clients, the process's descriptors."""
-    launch = p.decode_launch(data)
-    control, document, *rest = fds
+def _start_container(end: Socket, out: Socket) -> NoReturn:
+    """The helper: wait for a Launch on ``end``, pass it and its lock on, carry it out.
+
+    Its second message carries: control, listener, clients, the process's descriptors.
+    """
+    data, fds = receive(end)
+    if not data:
+        os._exit(0)  # the spawner has gone, there will be no container
+    end.close()
+    lock, control, document, *rest = fds
+    send(out, data, [lock])
+    launch = p.decode_launch(data.partition(b"\n")[2])
     clients, join_fds = rest[: len(launch.clients)], rest[len(launch.clients) :]
     joins = {kind: join_fds[index] for kind, index in launch.joins.items()}
     listener = listen(launch.directory, p.SOCKET_NAME)
@@ -112,7 +123,7 @@ def _start_container(end: Socket, data: bytes, fds: list[int]) -> NoReturn:
     def tell_engine(process: Process) -> None:
         send(from_fd(control), p.encode(p.Started(process.pid, process.warnings)))
 
-    run_helper(end, [control, listener.fileno(), *clients], work, tell_engine)
+    run_helper(out, [control, listener.fileno(), *clients], work, tell_engine)
 
 
 class Shim:
