@@ -27,7 +27,7 @@ from barque.errors import Conflict, NotFound
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
-from barque.models.launch import LogTarget
+from barque.models.launch import LogTarget, RootfsMount
 from barque.network.attachment import Attachment, clear_endpoints
 from barque.shim.protocol import Started
 from barque.snapshots.contract import Snapshotter
@@ -76,7 +76,7 @@ class Launcher:
                 joins, fds = await self._open_joined(record, attachment, namespaces)
                 launch = build_launch(
                     record,
-                    rootfs=self.snapshots.mounts(record.snapshot),
+                    rootfs=self._rootfs(record),
                     files=self.networks.files_directory(record, self.layout.containers),
                     interfaces=attachment.interfaces,
                     joins=joins,
@@ -99,6 +99,12 @@ class Launcher:
                 )
             undo.pop_all()
         return started
+
+    def _rootfs(self, record: ContainerRecord) -> RootfsMount:
+        """How to mount the writable layer; see docs/adr/0006 on ``volatile``."""
+        rootfs = self.snapshots.mounts(record.snapshot)
+        rootfs.volatile = record.host_config.auto_remove
+        return rootfs
 
     def _undo(self, handle: Handle, before: ContainerRecord) -> None:
         """Give back what a start took that failed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -22,14 +23,17 @@ from barque.models.ids import ContainerId, ExecId
 from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord, LogTarget
 from barque.runtime.init import clone_flags
 from barque.shim import protocol as p
-from barque.shim.launcher import Spawner
+from barque.shim.launcher import Spawner, start_ready_spawner
 
 _REPLY_TIMEOUT_S = 15.0
 _START_TIMEOUT_S = 125.0
 _LOOK_AGAIN_S = 0.02
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 _encode = msgspec.json.Encoder().encode
 _decode_exit = msgspec.json.Decoder(ExitRecord).decode
+
+_log = logging.getLogger("barque.engine")
 
 
 class Client(msgspec.Struct, kw_only=True):
@@ -97,6 +101,7 @@ class ShimHost:
 
     def __init__(self, spawner: Spawner, exec_root: Path, listener: ShimListener | None) -> None:
         self._spawner = spawner
+        self._replacing = asyncio.Lock()
         self._directory = exec_root / "shims"
         self._mount_point = exec_root / "rootfs"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -150,7 +155,7 @@ class ShimHost:
         body = p.document(_encode(launch), "launch")
         fds = [lock, theirs.fileno(), body, *(c.fd for c in clients), *namespace_fds]
         try:
-            await self._send(self._spawner.end, id_.encode() + b"\n" + p.encode(message), fds)
+            await self._send_launch(id_.encode() + b"\n" + p.encode(message), fds)
         except BaseException:
             ours.close()
             raise
@@ -177,6 +182,22 @@ class ShimHost:
                 outcome.exit_code,
             )
         return outcome
+
+    async def _send_launch(self, data: bytes, fds: list[int]) -> None:
+        """Send to the spawner, or to a new one if it was killed."""
+        end = self._spawner.end
+        try:
+            await self._send(end, data, fds)
+        except KernelError as error:
+            if error.errno not in _GONE:
+                raise
+        else:
+            return
+        async with self._replacing:
+            if self._spawner.end is end:
+                _log.error("the spawner was killed: starting another")
+                self._spawner.replace(await asyncio.to_thread(start_ready_spawner))
+        await self._send(self._spawner.end, data, fds)
 
     async def _send(self, end: seqpacket.Socket, data: bytes, fds: list[int]) -> None:
         """Send one datagram; wait while the peer's queue is full."""

@@ -35,7 +35,10 @@ def sealed_interpreter() -> int:
 
 
 class Spawner:
-    """A running spawner. ``end`` takes Launch datagrams; closing it ends the spawner."""
+    """A running spawner. ``end`` takes Launch datagrams; closing it ends the spawner.
+
+    If somebody kills the process, ``replace`` puts another one in its place.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], end: seqpacket.Socket) -> None:
         self._process = process
@@ -60,6 +63,11 @@ class Spawner:
             )
         self.end.setblocking(False)
 
+    def replace(self, other: Spawner) -> None:
+        """Become ``other``, whose process belongs to this one then; what we had is ended."""
+        self.close()
+        self._process, self.end = other._process, other.end
+
     def close(self) -> None:
         """End the spawner; shims go on."""
         self.end.close()
@@ -71,7 +79,11 @@ class Spawner:
 
 
 def start_spawner() -> Spawner:
-    """Start the spawner; call before the event loop and any thread. See ``wait_ready``."""
+    """Start the spawner. See ``wait_ready``.
+
+    An engine that starts calls this before it has an event loop or a thread, so that both load
+    at the same time.
+    """
     ours, theirs = seqpacket.pair()
     memfd = sealed_interpreter()
     try:
@@ -85,3 +97,10 @@ def start_spawner() -> Spawner:
         os.close(memfd)
         theirs.close()
     return Spawner(process, ours)
+
+
+def start_ready_spawner() -> Spawner:
+    """Start the spawner and wait until it is ready. Raises FailedPrecondition, OSError."""
+    spawner = start_spawner()
+    spawner.wait_ready()
+    return spawner
