@@ -47,7 +47,6 @@ class Options(
     log_driver: str = "json-file"
     log_opts: dict[str, str] = {}
     storage_driver: str = ""
-    shutdown_timeout: int = 15
     init: bool = False
     cgroup_parent: str = ""
     default_shm_size: str | int = 64 << 20
@@ -89,8 +88,6 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     log_opts: dict[str, str]
     storage_driver: str
     """overlay, vfs, or "": the best that works."""
-    shutdown_timeout_s: int
-    """Given to containers when the engine stops them; -1 is no limit."""
     init: bool
     cgroup_parent: str
     default_shm_size_bytes: int
@@ -130,7 +127,6 @@ _FLAGS = (
     _Flag("log-driver", ("--log-driver",), "text", "default driver of container logs"),
     _Flag("log-opts", ("--log-opt",), "map", "default options of the log driver"),
     _Flag("storage-driver", ("-s", "--storage-driver"), "text", "overlay or vfs"),
-    _Flag("shutdown-timeout", ("--shutdown-timeout",), "integer", "seconds to stop containers"),
     _Flag("init", ("--init",), "flag", "run an init in containers"),
     _Flag("cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of all containers"),
     _Flag("default-shm-size", ("--default-shm-size",), "text", "size of containers' /dev/shm"),
@@ -266,7 +262,6 @@ def _finish(options: Options, *, validate_only: bool) -> Config:
         log_driver=options.log_driver,
         log_opts=options.log_opts,
         storage_driver=options.storage_driver.removesuffix("2"),
-        shutdown_timeout_s=options.shutdown_timeout,
         init=options.init,
         cgroup_parent=options.cgroup_parent,
         default_shm_size_bytes=parse_size(options.default_shm_size),

@@ -14,12 +14,16 @@ from barque.content.store import ContentStore
 from barque.daemon.config import DEFAULT_EXEC_ROOT, Config
 from barque.daemon.locks import hold_directories, pid_file
 from barque.daemon.sockets import open_listeners
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.engine import Engine, EngineConfig, build_engine
 from barque.engine.facts import HostFacts
+from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
-from barque.engine.seccomp import SeccompProfiles
+from barque.engine.seccomp import BUILTIN, UNCONFINED, SeccompProfiles, check_profile
 from barque.engine.shims import ShimHost
+from barque.errors import InvalidArgument
 from barque.images.service import ImageService
+from barque.models.api import LogConfig
 from barque.network.service import Networks
 from barque.shim.launcher import Spawner
 from barque.snapshots.overlay import OverlaySnapshotter
@@ -83,6 +87,7 @@ async def _serve(config: Config, spawner: Spawner) -> None:
 
 def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
     facts = HostFacts.gather()
+    defaults = _container_defaults(config, facts)
     trash = config.data_root / "trash"
     snapshotter = _SNAPSHOTTERS[config.storage_driver]
     snapshots = snapshotter(config.data_root / "snapshots" / snapshotter.driver, database, trash)
@@ -92,6 +97,7 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
             data_root=config.data_root,
             storage_driver=snapshotter.driver,
             cgroup_parent=config.cgroup_parent or cgroup_parent(config.exec_root),
+            defaults=defaults,
         ),
         database=database,
         registry=registry,
@@ -99,8 +105,28 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
         networks=Networks(database, config.network, lambda ref: registry.get(ref).record),
         snapshots=snapshots,
         shims=ShimHost(spawner, config.exec_root, None),
-        seccomp=SeccompProfiles(config.data_root / "seccomp", facts),
+        seccomp=SeccompProfiles(config.data_root / "seccomp", facts, defaults.seccomp_profile),
         facts=facts,
+    )
+
+
+def _container_defaults(config: Config, facts: HostFacts) -> ContainerDefaults:
+    """Raises InvalidArgument for a seccomp profile or log options that no container could have."""
+    profile = config.seccomp_profile
+    if profile not in {BUILTIN, UNCONFINED}:
+        try:
+            profile = Path(profile).read_text()
+        except OSError as error:
+            raise InvalidArgument(f"seccomp-profile {profile}: {error.strerror}") from None
+        check_profile(profile, facts)
+    parse_log_config(LogConfig(type=config.log_driver, config=dict(config.log_opts)))
+    return ContainerDefaults(
+        shm_size_bytes=config.default_shm_size_bytes,
+        log_driver=config.log_driver,
+        log_opts=config.log_opts,
+        ulimits=config.default_ulimits,
+        init=config.init,
+        seccomp_profile=profile,
     )
 
 

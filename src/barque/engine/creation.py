@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from barque.engine.clock import Clock, format_time
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import Image, Images, NetworkService
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import HostFacts
 from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
@@ -72,6 +73,7 @@ class Creation:
     events: ContainerEvents
     layout: Layout
     clock: Clock
+    defaults: ContainerDefaults
 
     async def create(
         self,
@@ -93,7 +95,7 @@ class Creation:
         if image is not None:
             warnings += check_platform(config.image, image, platform)
         merged = merge_image(config, image.config if image is not None else None)
-        fill_defaults(host, self.facts)
+        fill_defaults(host, self.facts, self.defaults)
         self._resolve_shared(host)
         container_id = ContainerId(generate_id(self.registry.__contains__))
         merged.config.hostname = self._hostname(merged.config, host, container_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from barque.cgroups import open_cgroup
@@ -21,6 +21,7 @@ from barque.engine.container_events import ContainerEvents
 from barque.engine.containers import Containers
 from barque.engine.contracts import TaskHost
 from barque.engine.creation import Creation
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.events import EventBus
 from barque.engine.execs import Execs
 from barque.engine.facts import HostFacts
@@ -54,6 +55,7 @@ class EngineConfig:
     data_root: Path
     storage_driver: str = "overlay"
     cgroup_parent: str = "/barque"
+    defaults: ContainerDefaults = field(default_factory=ContainerDefaults)
 
 
 @dataclass
@@ -225,6 +227,7 @@ def build_engine(
             events=events,
             layout=layout,
             clock=clock,
+            defaults=config.defaults,
         ),
         tasks=tasks,
         removal=removal,

@@ -79,6 +79,8 @@ class Handle:
     waiters: dict[WaitCondition, list[asyncio.Future[WaitResult]]] = field(default_factory=dict)
     clients: list[Client] = field(default_factory=list)
     """Attached while the container did not run; the next start takes them."""
+    orphans: bool = False
+    """Processes of the last run may live although nothing is their parent any more."""
     halted: bool = False
     """There is nothing to follow: not running, and not about to be restarted."""
     followers: set[asyncio.Event] = field(default_factory=set)

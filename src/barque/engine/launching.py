@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -86,17 +87,21 @@ class Launcher:
                 )
                 size = record.host_config.console_size
                 kept.clear()
-                started = await self.shims.start(
-                    record.id,
-                    launch,
-                    tty=record.config.tty,
-                    open_stdin=record.config.open_stdin,
-                    stdin_once=record.config.stdin_once,
-                    console_size=(size[0], size[1]) if size and any(size) else None,
-                    log=self._log_target(record),
-                    clients=clients,
-                    namespace_fds=fds,
-                )
+                try:
+                    started = await self.shims.start(
+                        record.id,
+                        launch,
+                        tty=record.config.tty,
+                        open_stdin=record.config.open_stdin,
+                        stdin_once=record.config.stdin_once,
+                        console_size=(size[0], size[1]) if size and any(size) else None,
+                        log=self._log_target(record),
+                        clients=clients,
+                        namespace_fds=fds,
+                    )
+                except asyncio.CancelledError:
+                    undo.pop_all()  # the engine stops, the task goes on: it needs its addresses
+                    raise
             undo.pop_all()
         return started
 

@@ -181,13 +181,15 @@ def check_profile(text: str, facts: HostFacts) -> None:
         plan_flags(resolved.flags)
 
 
-def select_profile(host: HostConfig, facts: HostFacts) -> Profile | None:
-    """Choose the profile of a container; None is unconfined.
+def select_profile(host: HostConfig, facts: HostFacts, default: str = BUILTIN) -> Profile | None:
+    """Choose the profile of a container; None is unconfined. ``default`` is the engine's.
 
     Raises InvalidArgument for a bad one, FailedPrecondition where the kernel has no seccomp
     and a profile was asked for.
     """
     wanted = parse_security_options(host.security_opt).seccomp
+    if not wanted and not host.privileged and facts.seccomp and default != BUILTIN:
+        wanted = default
     if wanted == UNCONFINED or (host.privileged and not wanted):
         return None
     if not facts.seccomp:
@@ -205,7 +207,9 @@ _Key = tuple[bool, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 class SeccompProfiles:
     """Compiled filters in ``directory`` (data-root/seccomp), by the hash of what went in."""
 
-    def __init__(self, directory: Path, facts: HostFacts) -> None:
+    def __init__(self, directory: Path, facts: HostFacts, default: str = BUILTIN) -> None:
+        """``default`` is ``builtin``, ``unconfined`` or a profile's JSON text."""
+        self._default = default
         self._directory = directory
         self._facts = facts
         self._paths: dict[_Key, str] = {}
@@ -235,7 +239,7 @@ class SeccompProfiles:
         return path
 
     def _compile(self, host: HostConfig) -> str:
-        profile = select_profile(host, self._facts)
+        profile = select_profile(host, self._facts, self._default)
         if profile is None:
             return ""
         bounding = capabilities.choose(host.cap_add, host.cap_drop, privileged=host.privileged)

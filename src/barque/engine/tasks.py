@@ -101,11 +101,15 @@ class Tasks:
         """
         async with self.locked(handle) as record:
             _check_startable(record, by_policy=by_policy)
+            await self._end_orphans(handle)
             run = handle.run = Run(self._clock.monotonic())
             try:
                 started = await self._launcher.launch(handle, handle.take_clients())
+            except asyncio.CancelledError:
+                raise  # the engine stops: the next one finds out what became of it
             except BaseException as error:
                 handle.run = None
+                self._expect_orphans(handle)
                 self._record_failure(handle, error, by_policy=by_policy)
                 raise
             for warning in started.warnings:
@@ -169,7 +173,7 @@ class Tasks:
         restart = self._wants_restart(handle, run, exit_record.code)
         handle.run = None
         if not exit_record.exited_at:
-            self._background.start(self._end_orphans(handle), f"orphans of {handle.id[:12]}")
+            self._expect_orphans(handle)
         networks = self._launcher.release(record)
         self._registry.replace(
             handle,
@@ -208,13 +212,26 @@ class Tasks:
         if record.host_config.auto_remove and not held:
             self._removal.remove_automatically(handle)
 
+    def _expect_orphans(self, handle: Handle) -> None:
+        """A shim was killed: see soon, but before a next start, to what it has left running."""
+        handle.orphans = True
+
+        async def look() -> None:
+            async with handle.lock:
+                await self._end_orphans(handle)
+
+        self._background.start(look(), f"orphans of {handle.id[:12]}")
+
     async def _end_orphans(self, handle: Handle) -> None:
-        """End what a shim that was killed has left running."""
-        async with handle.lock:  # before a restart makes the group anew
-            cgroup = self.cgroup(handle)
-            if cgroup.exists():
-                await asyncio.to_thread(cgroup.kill)
-                await asyncio.to_thread(cgroup.remove)
+        """End what runs without a shim. The lock must be held."""
+        if not handle.orphans:
+            return
+        cgroup = self.cgroup(handle)
+        if cgroup.exists():
+            _log.warning("ending processes of %s, whose shim is gone", handle.id[:12])
+            await asyncio.to_thread(cgroup.kill)
+            await asyncio.to_thread(cgroup.remove)
+        handle.orphans = False
 
     def _wants_restart(self, handle: Handle, run: Run, code: int) -> bool:
         record = handle.record

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.devices import find_device_number, find_devices, parse_device_rule
 from barque.engine.facts import READONLY_PATHS, HostFacts
 from barque.engine.limits import check_limits
@@ -27,7 +28,6 @@ from barque.runtime import capabilities
 DEFAULT_RUNTIME = "runc"
 """The name under which clients know the only runtime, which is barque's own."""
 
-DEFAULT_SHM_BYTES = 64 << 20
 
 _RUNTIMES = frozenset({"", "barque", "io.containerd.runc.v2", DEFAULT_RUNTIME})
 _MAX_HOSTNAME_BYTES = 64  # HOST_NAME_MAX of linux/limits.h
@@ -361,20 +361,17 @@ def _check_devices(host: HostConfig) -> list[str]:
     return warnings
 
 
-def fill_defaults(host: HostConfig, facts: HostFacts) -> HostConfig:
-    """Write docker's defaults into a validated ``host``, and return it."""
+def fill_defaults(
+    host: HostConfig, facts: HostFacts, defaults: ContainerDefaults | None = None
+) -> HostConfig:
+    """Write the engine's and docker's defaults into a validated ``host``, and return it."""
+    (defaults or ContainerDefaults()).fill(host)
     if host.network_mode in {"", "default"}:
         host.network_mode = "bridge"
     if not host.restart_policy.name:
         host.restart_policy.name = "no"
-    if not host.log_config.type:
-        host.log_config.type = "json-file"
-    if host.log_config.config is None:
-        host.log_config.config = {}
     if host.memory > 0 and host.memory_swap == 0:
         host.memory_swap = host.memory * 2
-    if not host.shm_size:
-        host.shm_size = DEFAULT_SHM_BYTES
     if not host.ipc_mode:
         host.ipc_mode = "private"
     if not host.cgroupns_mode:

@@ -54,7 +54,7 @@ class Spawner:
         self.end.settimeout(_READY_TIMEOUT_S)
         try:
             greeting = self.end.recv(16)
-        except TimeoutError:
+        except OSError:  # a timeout, or a reset connection
             greeting = b""
         if greeting != b"ready":
             self.close()

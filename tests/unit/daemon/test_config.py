@@ -30,7 +30,6 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.data_root == Path("/var/lib/barque")
     assert config.pidfile == Path("/run/barque/barqued.pid")
     assert config.default_shm_size_bytes == 64 << 20
-    assert config.shutdown_timeout_s == 15
     assert config.network.device
     assert not config.tls
 
