@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -268,9 +269,12 @@ def test_a_new_engine_finds_what_runs_and_what_has_ended(run: Runner, tmp_path: 
 def test_waiting_shims_may_be_killed(run: Runner) -> None:
     async def body(h: Harness) -> None:
         for child in _children(h.spawner_pid):
-            for helper in _children(child):
-                os.kill(helper, signal.SIGKILL)
-            os.kill(child, signal.SIGKILL)
+            # The shim first: it leaves when its helper has gone.
+            ended = [(pid, os.pidfd_open(pid)) for pid in (child, *_children(child))]
+            for pid, pidfd in ended:
+                os.kill(pid, signal.SIGKILL)
+                assert select.select([pidfd], [], [], 10)[0]
+                os.close(pidfd)
         await h.start("after", h.launch("after", ["true"]))
         assert (await h.exit("after")).code == 0
 

@@ -15,10 +15,13 @@ from enum import Enum
 
 from barque.engine.restart import Backoff
 from barque.engine.shims import Client
-from barque.errors import InvalidArgument
+from barque.errors import Conflict, InvalidArgument
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
 from barque.models.launch import ExitRecord
+
+MAX_KEPT = 32
+"""Clients that may wait for a container's start."""
 
 
 class WaitCondition(Enum):
@@ -122,8 +125,16 @@ class Handle:
                     future.set_result(result)
 
     def keep_client(self, client: Client) -> None:
-        """Keep a client until the next start; let go of those that have hung up meanwhile."""
+        """Keep a client until the next start; let go of those that have hung up meanwhile.
+
+        Raises Conflict if MAX_KEPT wait already: they travel to the shim in one message.
+        """
         self.clients = [kept for kept in self.clients if not _close_if_gone(kept)]
+        if len(self.clients) >= MAX_KEPT:
+            raise Conflict(
+                f"{MAX_KEPT} clients wait for the start of container {self.id} already: attach "
+                "when it runs"
+            )
         self.clients.append(client)
 
     def take_clients(self) -> list[Client]:

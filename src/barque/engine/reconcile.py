@@ -97,6 +97,8 @@ class Reconciliation:
         was_running = record.state.running and not record.state.restarting
         if left is None:
             await self._end_unseen(handle)
+            if known:
+                self.shims.forget(handle.id)  # of a start that came to nothing
         if left is None and was_running:
             left = ExitRecord(code=LOST, exited_at=format_time(self.clock.now_ns()))
         if left is not None:

@@ -28,6 +28,7 @@ from barque.shim.launcher import Spawner, start_ready_spawner
 _REPLY_TIMEOUT_S = 15.0
 _START_TIMEOUT_S = 125.0
 _LOOK_AGAIN_S = 0.02
+_SPAWNERS = 4
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 _encode = msgspec.json.Encoder().encode
@@ -136,36 +137,18 @@ class ShimHost:
         Takes ownership of the clients' descriptors, not of ``namespace_fds``. Raises
         StartFailure when the program did not start, and then nothing is left of it.
         """
-        self.forget(id_)
-        os.mkdir(self.directory(id_), 0o700)
-        lock = self._lock(id_)
-        message = p.Launch(
-            id=id_,
-            directory=str(self.directory(id_)),
-            mount_point=str(self._mount_point),
-            clone_flags=clone_flags(launch.spec, launch.joins),
-            cgroups_path=launch.spec.linux.cgroups_path,
-            streams=p.Streams(tty, open_stdin, stdin_once, console_size),
-            log=log,
-            clients=[client.spec() for client in clients],
-            joins=launch.joins,
-        )
-        ours, theirs = seqpacket.pair()
-        ours.setblocking(False)
-        body = p.document(_encode(launch), "launch")
-        fds = [lock, theirs.fileno(), body, *(c.fd for c in clients), *namespace_fds]
         try:
-            await self._send_launch(id_.encode() + b"\n" + p.encode(message), fds)
-        except BaseException:
-            ours.close()
-            raise
+            shim = await self._hand_over(
+                id_,
+                launch,
+                streams=p.Streams(tty, open_stdin, stdin_once, console_size),
+                log=log,
+                clients=clients,
+                namespace_fds=namespace_fds,
+            )
         finally:
-            theirs.close()
-            os.close(body)
-            os.close(lock)
             for client in clients:
                 os.close(client.fd)
-        shim = self._adopt(id_, ours)
         shim.started = asyncio.get_running_loop().create_future()
         try:
             outcome = await asyncio.wait_for(shim.started, _START_TIMEOUT_S)
@@ -183,24 +166,71 @@ class ShimHost:
             )
         return outcome
 
+    async def _hand_over(
+        self,
+        id_: ContainerId,
+        launch: ContainerLaunch,
+        *,
+        streams: p.Streams,
+        log: LogTarget | None,
+        clients: list[Client],
+        namespace_fds: list[int],
+    ) -> _Shim:
+        """Send the spawner all that a shim needs. The descriptors stay the caller's."""
+        self.forget(id_)
+        os.mkdir(self.directory(id_), 0o700)
+        lock = self._lock(id_)
+        message = p.Launch(
+            id=id_,
+            directory=str(self.directory(id_)),
+            mount_point=str(self._mount_point),
+            clone_flags=clone_flags(launch.spec, launch.joins),
+            cgroups_path=launch.spec.linux.cgroups_path,
+            streams=streams,
+            log=log,
+            clients=[client.spec() for client in clients],
+            joins=launch.joins,
+        )
+        ours, theirs = seqpacket.pair()
+        ours.setblocking(False)
+        body = p.document(_encode(launch), "launch")
+        fds = [lock, theirs.fileno(), body, *(c.fd for c in clients), *namespace_fds]
+        try:
+            await self._send_launch(id_.encode() + b"\n" + p.encode(message), fds)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(body)
+            os.close(lock)
+        return self._adopt(id_, ours)
+
     async def _send_launch(self, data: bytes, fds: list[int]) -> None:
         """Send to the spawner, or to a new one if it was killed."""
-        end = self._spawner.end
-        try:
-            await self._send(end, data, fds)
-        except KernelError as error:
-            if error.errno not in _GONE:
-                raise
-        else:
-            return
-        async with self._replacing:
-            if self._spawner.end is end:
-                _log.error("the spawner was killed: starting another")
-                self._spawner.replace(await asyncio.to_thread(start_ready_spawner))
-        await self._send(self._spawner.end, data, fds)
+        for _ in range(_SPAWNERS):
+            end = self._spawner.end
+            try:
+                await self._send(end, data, fds)
+            except KernelError as error:
+                if error.errno not in _GONE:
+                    raise
+            else:
+                return
+            async with self._replacing:
+                if self._spawner.end is end:
+                    _log.error("the spawner was killed: starting another")
+                    self._spawner.replace(await asyncio.to_thread(start_ready_spawner))
+        raise FailedPrecondition(
+            "the spawner is killed again and again: look for who does that, the kernel for lack "
+            "of memory for instance"
+        )
 
     async def _send(self, end: seqpacket.Socket, data: bytes, fds: list[int]) -> None:
-        """Send one datagram; wait while the peer's queue is full."""
+        """Send one datagram; wait while the peer's queue is full, _REPLY_TIMEOUT_S at most.
+
+        Raises FailedPrecondition after that, KernelError if the peer is gone.
+        """
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -211,6 +241,10 @@ class ShimHost:
                 loop.add_writer(duplicate, _resolve, writable)
                 try:
                     await asyncio.wait_for(writable, _REPLY_TIMEOUT_S)
+                except TimeoutError:
+                    raise FailedPrecondition(
+                        f"the spawner or shim has taken no request for {_REPLY_TIMEOUT_S:.0f} s"
+                    ) from None
                 finally:
                     loop.remove_writer(duplicate)
                     os.close(duplicate)

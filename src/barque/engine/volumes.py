@@ -113,8 +113,6 @@ class Volumes:
         if anonymous:
             labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
         data = Path(self.path(name))
-        data.parent.mkdir(mode=0o701, exist_ok=True)
-        data.mkdir(mode=0o755, exist_ok=True)
         record = VolumeRecord(
             name=name,
             mountpoint=str(data),
@@ -122,7 +120,13 @@ class Volumes:
             labels=labels,
             anonymous=anonymous,
         )
-        self._store.put(record)
+        self._store.put(record)  # first: a record without a directory is noticed by ``recover``
+        try:
+            data.parent.mkdir(mode=0o701, exist_ok=True)
+            data.mkdir(mode=0o755, exist_ok=True)
+        except OSError:
+            self._store.delete(name)
+            raise
         self._records[name] = record
         self._events.publish("volume", "create", name, {"driver": "local"})
         return record
@@ -193,9 +197,10 @@ class Volumes:
         return await asyncio.to_thread(measure_directory, self.get(name).mountpoint)
 
     def recover(self) -> None:
-        """Forget volumes whose directory is gone: their removal was interrupted."""
+        """Forget volumes without a directory: their making or removal was interrupted."""
         for record in self.list():
             if not os.path.isdir(record.mountpoint):
-                _log.warning("volume %s has no directory any more: forgotten", record.name)
+                _log.warning("volume %s has no directory: forgotten", record.name)
+                discard(self._root / record.name, self._trash)
                 self._store.delete(record.name)
                 del self._records[record.name]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from barque.engine.containers import Containers
+from barque.engine.handle import MAX_KEPT
 from barque.engine.shims import Client, StartFailure
 from barque.errors import (
     AlreadyExists,
@@ -381,6 +382,27 @@ def test_clients_kept_until_start_and_closed_on_removal(tmp_path: Path) -> None:
         await bench.engine.containers.attach(id_, client=client(theirs), logs=False, stream=True)
         await bench.engine.containers.remove(id_, force=False, volumes=False)
         assert ours.recv(1) == b""
+
+    play(tmp_path, scenario)
+
+
+def test_clients_that_wait_for_a_start_are_bounded(tmp_path: Path) -> None:
+    """They travel in one message, which holds so many descriptors and no more."""
+
+    async def scenario(bench: Bench) -> None:
+        id_ = await bench.make("sleep")
+        pairs = [socket.socketpair() for _ in range(MAX_KEPT + 1)]
+        for _, theirs in pairs[:-1]:
+            await bench.engine.containers.attach(
+                id_, client=client(theirs), logs=False, stream=True
+            )
+        ours, theirs = pairs[-1]
+        with pytest.raises(Conflict, match="wait for the start"):
+            await bench.engine.containers.attach(
+                id_, client=client(theirs), logs=False, stream=True
+            )
+        assert ours.recv(1) == b""
+        await bench.engine.containers.remove(id_, force=False, volumes=False)
 
     play(tmp_path, scenario)
 
