@@ -27,8 +27,8 @@ class Cgroup(Protocol):
     def apply(self, resources: oci.Resources) -> None:
         """Set the limits that are given; leave the others. Raises KernelError."""
 
-    def join(self) -> None:
-        """Move the calling process, which must have one thread, into the group."""
+    def join(self, pid: int = 0) -> None:
+        """Move a process into the group: the calling one, which must have one thread, is 0."""
 
     def pids(self) -> list[int]:
         """Processes in the group and below it, as the host numbers them."""

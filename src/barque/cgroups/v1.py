@@ -67,10 +67,10 @@ class CgroupV1:
                 above = read(mount + parent, name)
             write(directory, name, above)
 
-    def join(self) -> None:
-        """See the contract."""
+    def join(self, pid: int = 0) -> None:
+        """See the contract. Another process costs the grace period."""
         for directory in self._directories():
-            write(directory, "tasks", "0")
+            write(directory, "cgroup.procs" if pid else "tasks", str(pid))
 
     def apply(self, resources: oci.Resources) -> None:
         """See the contract."""

@@ -22,12 +22,18 @@ import msgspec
 
 from barque.engine.facts import HostFacts
 from barque.engine.security import parse_security_options
-from barque.errors import FailedPrecondition, InvalidArgument
+from barque.errors import FailedPrecondition, InvalidArgument, NotImplementedHere
 from barque.models import oci
 from barque.models.api import HostConfig
 from barque.models.container import ContainerRecord
 from barque.runtime import capabilities
-from barque.runtime.seccomp import compile_filter, libseccomp_version, plan_flags, plan_rules
+from barque.runtime.seccomp import (
+    compile_filter,
+    libseccomp_version,
+    notifies,
+    plan_flags,
+    plan_rules,
+)
 
 UNCONFINED = "unconfined"
 BUILTIN = "builtin"
@@ -179,6 +185,11 @@ def check_profile(text: str, facts: HostFacts) -> None:
     if resolved is not None:
         plan_rules(resolved)
         plan_flags(resolved.flags)
+        if notifies(resolved):
+            raise NotImplementedHere(
+                "seccomp action SCMP_ACT_NOTIFY needs a listener, which the engine does not have: "
+                "use another action in the profile"
+            )
 
 
 def select_profile(host: HostConfig, facts: HostFacts, default: str = BUILTIN) -> Profile | None:

@@ -41,6 +41,7 @@ MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+_MOUNT_ATTR_IDMAP = 0x100000
 
 MS_REC = 0x4000
 MS_UNBINDABLE = 1 << 17
@@ -159,6 +160,14 @@ def set_attributes(
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     attr = struct.pack("=QQQQ", set_, clear, propagation, 0)
     syscall("mount_setattr", _MOUNT_SETATTR, fd, b"", flags, attr, len(attr), path=what)
+
+
+def set_id_mapping(fd: int, userns_fd: int, *, recursive: bool = False, what: str = "") -> None:
+    """Show the owners of the detached mount ``fd`` as the user namespace maps them."""
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    attr = struct.pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, userns_fd)
+    syscall("mount_setattr", _MOUNT_SETATTR, fd, b"", flags, attr, len(attr), path=what,
+            hint="the file system must allow id-mapped mounts")  # fmt: skip
 
 
 def mount(source: str, target: str, fstype: str, flags: int, options: str) -> None:

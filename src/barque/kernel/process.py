@@ -66,6 +66,16 @@ def clone_sibling(flags: int) -> tuple[int, int]:
     return (pid, pidfd.value) if pid else (0, -1)
 
 
+def clone_child(flags: int) -> tuple[int, int]:
+    """As ``clone_sibling``, but the child is the caller's own: SIGCHLD tells of its end."""
+    pidfd = ctypes.c_int(-1)
+    args = _clone_args.pack(
+        flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, 0
+    )
+    pid = syscall("clone3", _CLONE3, args, len(args), path="a container's process")
+    return (pid, pidfd.value) if pid else (0, -1)
+
+
 def fork() -> int:
     """Fork without the interpreter's own hooks, which have nothing to do with one thread.
 

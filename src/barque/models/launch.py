@@ -91,7 +91,11 @@ class ExecLaunch(msgspec.Struct, kw_only=True):
     names: UserNames | None = None
     """Looked up in the image; None takes the spec's numbers."""
     seccomp_path: str = ""
+    seccomp: oci.Seccomp | None = None
+    """A profile to be compiled, in place of the file."""
     cgroups_path: str = ""
+    namespaces: list[str] = []
+    """Of the container's, those beside the usual ones: ``user``, ``time``."""
 
 
 class LogTarget(msgspec.Struct, kw_only=True):

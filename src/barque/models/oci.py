@@ -66,6 +66,32 @@ class Rlimit(_Spec):
     hard: int
 
 
+class IoPriority(_Spec):
+    """I/O priority: ``class_`` is IOPRIO_CLASS_RT, _BE or _IDLE; ``priority`` 0 to 7."""
+
+    class_: str = msgspec.field(name="class")
+    priority: int = 0
+
+
+class Scheduler(_Spec):
+    """CPU scheduling. ``runtime``, ``deadline``, ``period`` in nanoseconds."""
+
+    policy: str
+    nice: int = 0
+    priority: int = 0
+    flags: list[str] = []
+    runtime: int = 0
+    deadline: int = 0
+    period: int = 0
+
+
+class ExecCpuAffinity(_Spec):
+    """CPU lists (``0-3,7``) of an exec'ed process: before and after it joins the cgroup."""
+
+    initial: str = ""
+    final: str = ""
+
+
 class Process(_Spec):
     """What runs, and as whom."""
 
@@ -81,6 +107,9 @@ class Process(_Spec):
     oom_score_adj: int | None = None
     apparmor_profile: str = ""
     selinux_label: str = ""
+    io_priority: IoPriority | None = None
+    scheduler: Scheduler | None = None
+    exec_cpu_affinity: ExecCpuAffinity | None = msgspec.field(default=None, name="execCPUAffinity")
 
 
 class Root(_Spec):
@@ -98,6 +127,54 @@ class Namespace(_Spec):
 
     type: str
     path: str = ""
+
+
+class TimeOffset(_Spec):
+    """What is added to a clock."""
+
+    secs: int = 0
+    nanosecs: int = 0
+
+
+class NetDevice(_Spec):
+    """The name that a network device of the host gets inside; "" keeps its own."""
+
+    name: str = ""
+
+
+class Personality(_Spec):
+    """Execution domain: ``LINUX`` or ``LINUX32``."""
+
+    domain: str
+    flags: list[str] = []
+
+
+class MemoryPolicy(_Spec):
+    """NUMA memory policy: MPOL_* mode, node list, MPOL_F_* flags."""
+
+    mode: str
+    nodes: str = ""
+    flags: list[str] = []
+
+
+class Hook(_Spec):
+    """A program of the host that is run at a point of the life cycle. ``timeout`` in seconds."""
+
+    path: str
+    args: list[str] = []
+    env: list[str] = []
+    timeout: int | None = None
+
+
+class Hooks(_Spec):
+    """Hooks by phase. Source: runtime-spec config.md "POSIX-platform Hooks"."""
+
+    prestart: list[Hook] = []
+    create_runtime: list[Hook] = []
+    create_container: list[Hook] = []
+    start_container: list[Hook] = []
+    poststart: list[Hook] = []
+    poststop: list[Hook] = []
 
 
 class Device(_Spec):
@@ -218,6 +295,8 @@ class Seccomp(_Spec):
     architectures: list[str] = []
     flags: list[str] = []
     syscalls: list[Syscall] = []
+    listener_path: str = ""
+    listener_metadata: str = ""
 
 
 class Linux(_Spec):
@@ -235,6 +314,23 @@ class Linux(_Spec):
     masked_paths: list[str] = []
     readonly_paths: list[str] = []
     mount_label: str = ""
+    time_offsets: dict[str, TimeOffset] = {}
+    """By clock: ``monotonic`` and ``boottime``."""
+    net_devices: dict[str, NetDevice] = {}
+    personality: Personality | None = None
+    memory_policy: MemoryPolicy | None = None
+    intel_rdt: dict[str, object] | None = None
+
+
+class State(_Spec, omit_defaults=False, kw_only=True):
+    """The container state that hooks read and ``state`` prints. ``pid`` 0: not there."""
+
+    oci_version: str
+    id: str
+    status: str
+    pid: int = 0
+    bundle: str
+    annotations: dict[str, str] = {}
 
 
 class Spec(_Spec):
@@ -246,5 +342,6 @@ class Spec(_Spec):
     hostname: str = ""
     domainname: str = ""
     mounts: list[Mount] = []
+    hooks: Hooks | None = None
     linux: Linux = msgspec.field(default_factory=Linux)
     annotations: dict[str, str] = {}

@@ -10,6 +10,7 @@ import os
 import stat
 
 from barque.errors import InvalidArgument, KernelError
+from barque.kernel import mount as km
 from barque.models import oci
 from barque.runtime.rootfs import Root
 
@@ -46,15 +47,22 @@ ALWAYS_ALLOWED = (
 _KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-def make_devices(root: Root, devices: list[oci.Device], *, fresh_dev: bool) -> None:
+def make_devices(
+    root: Root, devices: list[oci.Device], *, fresh_dev: bool, by_bind: bool = False
+) -> None:
     """Make the default nodes and links (where /dev is ours) and those of the spec.
 
+    ``by_bind``: in a user namespace nobody makes nodes; the host's are shown instead.
     Precondition: umask 0. Raises InvalidArgument if something else is in a node's place.
     """
+    make = _bind_device if by_bind else _make_device
     if fresh_dev:
         dev_fd = root.make_directory("/dev")
         for device in DEFAULT_DEVICES:
             name = device.path[5:]
+            if by_bind:
+                _bind_device(root, device)
+                continue
             os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(device.major, device.minor),
                      dir_fd=dev_fd)  # fmt: skip
         for target, name in DEFAULT_LINKS:
@@ -63,7 +71,29 @@ def make_devices(root: Root, devices: list[oci.Device], *, fresh_dev: bool) -> N
     defaults = {device.path for device in DEFAULT_DEVICES} if fresh_dev else frozenset()
     for device in devices:
         if device.path not in defaults:
-            _make_device(root, device)
+            make(root, device)
+
+
+def _bind_device(root: Root, device: oci.Device) -> None:
+    """Show the host's node of the same name, if it is the device that is meant."""
+    try:
+        source = km.clone_tree(device.path)
+    except KernelError as error:
+        raise KernelError(
+            error.syscall, error.errno, device.path,
+            "in a user namespace only devices that the host has under this name can be shown",
+        ) from None  # fmt: skip
+    info = os.fstat(source)
+    number = os.makedev(device.major, device.minor)
+    if stat.S_IFMT(info.st_mode) != _KINDS[device.type] or info.st_rdev != number:
+        raise InvalidArgument(
+            f"the host's {device.path} is not device {device.type} {device.major}:{device.minor}, "
+            "and in a user namespace no other can be made"
+        )
+    target = root.make_file(device.path)
+    km.move_mount(source, target, device.path)
+    os.close(target)
+    os.close(source)
 
 
 def _make_device(root: Root, device: oci.Device) -> None:

@@ -16,8 +16,17 @@ from barque.kernel import process as kp
 from barque.kernel.paths import open_in_root
 from barque.models.launch import ExecLaunch
 from barque.runtime import terminal
-from barque.runtime.process import apply_oom_score, apply_rlimits, execute, read_filter
+from barque.runtime.attributes import parse_list, plan_attributes
+from barque.runtime.process import (
+    Filter,
+    apply_oom_score,
+    apply_rlimits,
+    connect_stdio,
+    execute,
+    read_filter,
+)
 from barque.runtime.rootfs import Root
+from barque.runtime.seccomp import compile_filter, notifies
 from barque.runtime.status import Reporter
 from barque.runtime.users import Identity, resolve
 
@@ -31,6 +40,7 @@ class ExecIo(NamedTuple):
     stdio: tuple[int, int, int] | None
     init_pidfd: int
     console_size: tuple[int, int] | None
+    preserved: tuple[int, ...] = ()
 
 
 def run_exec(read_launch: Callable[[], ExecLaunch], io: ExecIo) -> NoReturn:
@@ -46,17 +56,29 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     reporter = io.reporter
     if not process.args:
         raise InvalidArgument("the exec has no command to run")
+    attributes = plan_attributes(process, None)
     reporter.stage = "seccomp"
-    bpf = read_filter(launch.seccomp_path)
+    bpf = _filter(launch)
+    affinity = process.exec_cpu_affinity
+    if affinity and affinity.initial:
+        os.sched_setaffinity(0, parse_list(affinity.initial, "execCPUAffinity initial"))
     reporter.stage = "cgroup"
     if launch.cgroups_path:
         open_cgroup(launch.cgroups_path).join()
+    if affinity and affinity.final:
+        os.sched_setaffinity(0, parse_list(affinity.final, "execCPUAffinity final"))
+    reporter.stage = "limits"
+    host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if process.oom_score_adj is not None:
-        host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         apply_oom_score(process.oom_score_adj, host_proc, reporter)
-        os.close(host_proc)
+    apply_rlimits(process.rlimits, reporter)
+    reporter.stage = "scheduling"
+    attributes.apply()
     reporter.stage = "namespaces"
-    kp.setns(io.init_pidfd, _JOINED)
+    flags = _JOINED
+    for kind in launch.namespaces:
+        flags |= kp.NAMESPACES[kind][0]
+    kp.setns(io.init_pidfd, flags)
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     reporter.stage = "terminal"
     slave = -1
@@ -68,17 +90,19 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
         os.close(master)
     reporter.stage = "user"
     identity = _identify(launch, root_fd)
-    reporter.stage = "limits"
-    apply_rlimits(process.rlimits, reporter)
     kp.new_session_keyring()
+    reporter.stage = "labels"
+    attributes.apply_labels(host_proc)
+    os.close(host_proc)
     reporter.stage = "standard streams"
-    if slave >= 0:
-        terminal.adopt(slave)
-    else:
-        os.setsid()
-        for number, fd in enumerate(io.stdio or ()):
-            os.dup2(fd, number)
-    execute(process, identity, bpf, reporter)
+    connect_stdio(io.stdio, slave)
+    execute(process, identity, bpf, reporter, preserved=io.preserved)
+
+
+def _filter(launch: ExecLaunch) -> Filter:
+    if launch.seccomp is not None:
+        return Filter(compile_filter(launch.seccomp), notifies(launch.seccomp))
+    return read_filter(launch.seccomp_path)
 
 
 def _identify(launch: ExecLaunch, root_fd: int) -> Identity:

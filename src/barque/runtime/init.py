@@ -1,18 +1,20 @@
 """The container's init: everything between clone3 and execve.
 
-The shim has made the process with its new namespaces; from here it builds its own world and
-then becomes the user's program. What is done, in this order (``reporter.stage`` names where a
-failure was):
+Its parent (the shim, or ``barque-runtime``) has made the process with its new namespaces; from
+here it builds its own world and then becomes the user's program. What is done, in this order
+(``reporter.stage`` names where a failure was):
 
+0. in a user namespace: its parent maps ids and does what only the host's root may (outside.py)
 1. the compiled filter is read; cgroup: make the group, set limits, join it; then a cgroup
    namespace rooted there
-2. namespaces: join those of other containers
+2. namespaces: join those of other containers; time offsets
 3. network: loopback, veth, addresses, route
 4. root file system: receive-only propagation, the snapshot, the mounts, /dev, the terminal
-5. pivot_root; the host's tree is gone
-6. read-only root, read-only and masked paths
-7. host name, sysctls, resource limits, OOM score, session keyring
-8. user, capabilities, seccomp, working directory, execve (process.py)
+5. hooks: prestart and createRuntime by the parent, createContainer here
+6. pivot_root; the host's tree is gone
+7. read-only root, read-only and masked paths
+8. host name, sysctls, scheduling, resource limits, OOM score, session keyring
+9. user, capabilities, seccomp, working directory, start, execve (process.py)
 
 Source: runtime-spec runtime.md "Lifecycle"; runc's order for the same steps.
 """
@@ -24,20 +26,35 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple, NoReturn
 
 from barque.cgroups import open_cgroup
-from barque.errors import InvalidArgument, NotImplementedHere
+from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch, CopyUp
 from barque.runtime import terminal
+from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
-from barque.runtime.mounts import plan_mounts
+from barque.runtime.hooks import run_hooks
+from barque.runtime.mounts import MountStep, plan_mounts, propagation_flag
 from barque.runtime.network import configure
-from barque.runtime.process import apply_oom_score, apply_rlimits, execute, read_filter
+from barque.runtime.process import (
+    Filter,
+    Gate,
+    apply_oom_score,
+    apply_rlimits,
+    connect_stdio,
+    execute,
+    read_filter,
+)
 from barque.runtime.rootfs import Root, copy_tree
-from barque.runtime.seccomp import compile_filter
-from barque.runtime.status import Reporter
+from barque.runtime.seccomp import compile_filter, notifies
+from barque.runtime.status import Mounted, Reporter, Unmapped
+from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, resolve
+
+_OPEN_MOUNT_POINT = "/proc/driver"
+"""A directory on every host that the root of a user namespace may walk to; used in the init's
+own mount namespace only."""
 
 
 class InitIo(NamedTuple):
@@ -53,12 +70,41 @@ class InitIo(NamedTuple):
     joins: dict[str, int]
     mount_point: str
     console_size: tuple[int, int] | None
+    ground: Ground | None = None
+    lifecycle: Lifecycle | None = None
+
+
+class Ground(NamedTuple):
+    """What the host's root has prepared for an init in a user namespace. See outside.py.
+
+    ``rootfs`` is the root as a detached mount; ``binds`` are the sources of binds by
+    destination.
+    """
+
+    bpf: Filter
+    rootfs: int
+    binds: dict[str, int]
+
+
+class Lifecycle(NamedTuple):
+    """What the OCI life cycle has beside an init of the engine: hooks, and create before start.
+
+    ``gate`` is None where the program is run at once.
+    """
+
+    hooks: oci.Hooks
+    state: oci.State
+    gate: Gate | None
+    preserved: tuple[int, ...] = ()
+    """Descriptors that the program gets."""
+    new_keyring: bool = True
 
 
 def clone_flags(spec: oci.Spec, joins: Collection[str]) -> int:
-    """The flags for clone3: new namespaces, but the cgroup one, which is made after joining.
+    """The flags for clone3: new namespaces, but those that are made later.
 
-    Raises InvalidArgument and NotImplementedHere for what cannot be.
+    The cgroup namespace is made after the group was joined, the time namespace entered by
+    execve. Raises InvalidArgument for what cannot be.
     """
     flags = 0
     seen: set[str] = set()
@@ -68,11 +114,7 @@ def clone_flags(spec: oci.Spec, joins: Collection[str]) -> int:
         if namespace.type in seen:
             raise InvalidArgument(f"namespace {namespace.type!r} is listed twice")
         seen.add(namespace.type)
-        if namespace.type in {"user", "time"}:
-            raise NotImplementedHere(
-                f"{namespace.type} namespaces are not implemented by barque yet"
-            )
-        if not namespace.path and namespace.type not in joins and namespace.type != "cgroup":
+        if not namespace.path and namespace.type not in {*joins, "cgroup", "time"}:
             flags |= kp.NAMESPACES[namespace.type][0]
     if not flags & kp.CLONE_NEWNS:
         raise InvalidArgument("a container needs a mount namespace of its own")
@@ -88,34 +130,86 @@ def run_init(read_launch: Callable[[], ContainerLaunch], io: InitIo) -> NoReturn
 
 
 def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
-    spec = launch.spec
-    process = spec.process
+    process = launch.spec.process or oci.Process()
     reporter = io.reporter
-    if process is None or not process.args:
-        raise InvalidArgument("the spec has no process to run: args is empty")
-    own = {ns.type for ns in spec.linux.namespaces if not ns.path and ns.type not in io.joins}
+    attributes = plan_attributes(process, launch.spec.linux)
+    bpf = _enter_namespaces(launch, io)
+    root = _build_root(launch, io)
+    reporter.stage = "terminal"
+    slave = _make_terminal(root, io) if process.terminal else -1
+    proc = km.new_filesystem("proc")
+    reporter.stage = "user"
+    identity = _identify(launch, process, root)
+    if launch.create_cwd:
+        reporter.stage = "working directory"
+        _make_cwd(root, process.cwd, identity)
+    if io.lifecycle is not None:
+        reporter.stage = "hooks"
+        _run_hooks(io.lifecycle, reporter)
+    reporter.stage = "root file system"
+    _enter_root(root, launch)
+    _set_names(launch.spec, proc, reporter)
+    reporter.stage = "scheduling"
+    attributes.apply()
+    reporter.stage = "limits"
+    if io.ground is None:
+        apply_rlimits(process.rlimits, reporter)
+        if process.oom_score_adj is not None:
+            apply_oom_score(process.oom_score_adj, proc, reporter)
+    if io.lifecycle is None or io.lifecycle.new_keyring:
+        kp.new_session_keyring()
+    reporter.stage = "labels"
+    attributes.apply_labels(proc)
+    os.close(proc)
+    reporter.stage = "standard streams"
+    connect_stdio(io.stdio, slave)
+    lifecycle = io.lifecycle
+    execute(
+        process,
+        identity,
+        bpf,
+        reporter,
+        as_init=launch.init,
+        gate=lifecycle.gate if lifecycle else None,
+        preserved=lifecycle.preserved if lifecycle else (),
+    )
 
-    reporter.stage = "seccomp"
-    bpf = _filter(launch, spec)
-    reporter.stage = "cgroup"
-    _enter_cgroup(spec, new_namespace="cgroup" in own)
+
+def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
+    """Be in all namespaces and in the group; returns the filter, read while it could be."""
+    spec, reporter, ground = launch.spec, io.reporter, io.ground
+    own = {ns.type for ns in spec.linux.namespaces if not ns.path and ns.type not in io.joins}
+    if ground is not None:
+        reporter.stage = "user namespace"
+        reporter.ask(Unmapped())
+        become_root()
+        bpf = ground.bpf
+    else:
+        reporter.stage = "seccomp"
+        bpf = filter_of(launch)
+        reporter.stage = "cgroup"
+        enter_cgroup(spec)
+    if "cgroup" in own:
+        kp.unshare(kp.CLONE_NEWCGROUP)
     reporter.stage = "namespaces"
     for kind, fd in io.joins.items():
-        if kind != "pid":
+        if kind not in {"pid", "user"}:
             kp.setns(fd, kp.NAMESPACES[kind][0])
+    if "time" in own:
+        _enter_time(spec.linux.time_offsets)
     reporter.stage = "network"
-    if "network" in own:
+    if "network" in own and ground is None:
         configure(launch.interfaces, io.host_netns)
+    return bpf
 
+
+def _build_root(launch: ContainerLaunch, io: InitIo) -> Root:
+    """Mount the root and all that belongs on it."""
+    spec, reporter = launch.spec, io.reporter
     reporter.stage = "root file system"
     os.umask(0)
-    root = Root(io.mount_point)
-    steps = plan_mounts(spec.mounts)
-    root.hold_shared(steps)
-    _stop_propagation()
-    root.mount_root(launch.rootfs)
-    for copy_up in launch.copy_ups:
-        _fill_volume(root, copy_up)
+    steps = plan_mounts(spec.mounts, spec.linux)
+    root = _mount_root(launch, io, steps)
     fresh_dev = False
     for step in steps:
         reporter.stage = f"mount {step.destination}"
@@ -123,21 +217,30 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
         fresh_dev = fresh_dev or (step.destination == "/dev" and step.kind == "filesystem")
     reporter.stage = "devices"
     devices = [*spec.linux.devices, *(host_devices() if launch.host_devices else ())]
-    make_devices(root, devices, fresh_dev=fresh_dev)
-    reporter.stage = "terminal"
-    slave = _make_terminal(root, io) if process.terminal else -1
-    proc = km.new_filesystem("proc")
-    identity = _identify(launch, process, root)
-    if launch.create_cwd:
-        reporter.stage = "working directory"
-        _make_cwd(root, process.cwd, identity)
+    make_devices(root, devices, fresh_dev=fresh_dev, by_bind=io.ground is not None)
+    return root
 
-    reporter.stage = "root file system"
+
+def _run_hooks(lifecycle: Lifecycle, reporter: Reporter) -> None:
+    """Those that are due between the mounts and pivot_root; paths are the host's still."""
+    hooks = lifecycle.hooks
+    if hooks.prestart or hooks.create_runtime:
+        reporter.ask(Mounted())
+    run_hooks("createContainer", hooks.create_container, lifecycle.state)
+
+
+def _enter_root(root: Root, launch: ContainerLaunch) -> None:
+    linux = launch.spec.linux
     root.enter()
-    if spec.root.readonly or launch.rootfs.readonly:
+    if launch.spec.root.readonly or launch.rootfs.readonly:
         root.make_readonly()
-    root.protect(spec.linux.readonly_paths, spec.linux.masked_paths)
+    root.protect(linux.readonly_paths, linux.masked_paths)
+    if linux.rootfs_propagation:
+        flag, recursive = propagation_flag(linux.rootfs_propagation)
+        root.set_propagation(flag, recursive=recursive)
 
+
+def _set_names(spec: oci.Spec, proc: int, reporter: Reporter) -> None:
     reporter.stage = "host name"
     if spec.hostname:
         kp.set_host_name(spec.hostname)
@@ -146,29 +249,49 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     for name, value in spec.linux.sysctl.items():
         reporter.stage = f"sysctl {name}"
         _set_sysctl(proc, name, value)
-    reporter.stage = "limits"
-    apply_rlimits(process.rlimits, reporter)
-    if process.oom_score_adj is not None:
-        apply_oom_score(process.oom_score_adj, proc, reporter)
-    kp.new_session_keyring()
-    os.close(proc)
-
-    reporter.stage = "standard streams"
-    _connect_stdio(io, slave)
-    execute(process, identity, bpf, reporter, as_init=launch.init)
 
 
-def _enter_cgroup(spec: oci.Spec, *, new_namespace: bool) -> None:
-    if spec.linux.cgroups_path:
-        cgroup = open_cgroup(spec.linux.cgroups_path)
-        cgroup.create()
-        resources = spec.linux.resources or oci.Resources()
-        if resources.devices:
-            resources.devices = [*resources.devices, *ALWAYS_ALLOWED]
-        cgroup.apply(resources)
-        cgroup.join()
-    if new_namespace:
-        kp.unshare(kp.CLONE_NEWCGROUP)
+def enter_cgroup(spec: oci.Spec, pid: int = 0) -> None:
+    """Make the group, set its limits, and let ``pid`` (0: the caller) join it."""
+    if not spec.linux.cgroups_path:
+        return
+    cgroup = open_cgroup(spec.linux.cgroups_path)
+    cgroup.create()
+    resources = spec.linux.resources or oci.Resources()
+    if resources.devices:
+        resources.devices = [*resources.devices, *ALWAYS_ALLOWED]
+    cgroup.apply(resources)
+    cgroup.join(pid)
+
+
+def _enter_time(offsets: dict[str, oci.TimeOffset]) -> None:
+    """Make a time namespace, which execve enters (Linux 6.1; the older way is setns)."""
+    kp.unshare(kp.CLONE_NEWTIME)
+    for clock, offset in offsets.items():
+        fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, f"{clock} {offset.secs} {offset.nanosecs}\n".encode())
+        finally:
+            os.close(fd)
+    fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+    kp.setns(fd, kp.CLONE_NEWTIME)
+    os.close(fd)
+
+
+def _mount_root(launch: ContainerLaunch, io: InitIo, steps: list[MountStep]) -> Root:
+    """The root on its mount point, in a tree from which nothing travels to the host."""
+    if io.ground is not None:
+        root = Root(_OPEN_MOUNT_POINT, io.ground.binds)
+        _stop_propagation()
+        root.attach_root(io.ground.rootfs)
+        return root
+    root = Root(io.mount_point)
+    root.hold(steps)
+    _stop_propagation()
+    root.mount_root(launch.rootfs)
+    for copy_up in launch.copy_ups:
+        fill_volume(root, copy_up)
+    return root
 
 
 def _stop_propagation() -> None:
@@ -181,7 +304,7 @@ def _stop_propagation() -> None:
     os.close(fd)
 
 
-def _fill_volume(root: Root, copy_up: CopyUp) -> None:
+def fill_volume(root: Root, copy_up: CopyUp) -> None:
     """Give an empty volume what the image has at its place, with the directory's own owner."""
     target = os.open(copy_up.target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -251,16 +374,9 @@ def _set_sysctl(proc: int, name: str, value: str) -> None:
         os.close(fd)
 
 
-def _filter(launch: ContainerLaunch, spec: oci.Spec) -> bytes:
-    if spec.linux.seccomp is not None:
-        return compile_filter(spec.linux.seccomp)
+def filter_of(launch: ContainerLaunch) -> Filter:
+    """The container's filter: compiled from its spec, or the engine's compiled file."""
+    profile = launch.spec.linux.seccomp
+    if profile is not None:
+        return Filter(compile_filter(profile), notifies(profile))
     return read_filter(launch.seccomp_path)
-
-
-def _connect_stdio(io: InitIo, slave: int) -> None:
-    if slave >= 0:
-        terminal.adopt(slave)
-        return
-    os.setsid()
-    for number, fd in enumerate(io.stdio or ()):
-        os.dup2(fd, number)

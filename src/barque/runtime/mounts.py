@@ -50,6 +50,9 @@ class MountStep(NamedTuple):
     propagation_recursive: bool = False
     recursive: bool = False
     copy_up: bool = False
+    uid_mappings: tuple[oci.IdMapping, ...] = ()
+    gid_mappings: tuple[oci.IdMapping, ...] = ()
+    """Owners as the bind shows them; empty shows them as they are."""
 
 
 _ATTRIBUTES: dict[str, tuple[int, int]] = {
@@ -82,6 +85,18 @@ _SUPERBLOCK_FLAGS = frozenset(
     {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion"}
 )
 _WITHOUT_EFFECT = frozenset({"defaults", "loud", "silent", "noiversion", "remount"})
+OPTIONS = frozenset(
+    {
+        *_ATTRIBUTES,
+        *(f"r{word}" for word in _ATTRIBUTES),
+        *_PROPAGATION,
+        *(f"r{word}" for word in _PROPAGATION),
+        *_SUPERBLOCK_FLAGS,
+        *_WITHOUT_EFFECT,
+        *("bind", "rbind", "idmap", "ridmap", "tmpcopyup"),
+    }
+)
+"""All words with a meaning of their own; any other is the file system's."""
 
 
 def propagation_flag(word: str) -> tuple[int, bool]:
@@ -96,13 +111,14 @@ def propagation_flag(word: str) -> tuple[int, bool]:
         ) from None
 
 
-def plan_mount(mount: oci.Mount) -> MountStep:
-    """The step for one OCI mount. Raises InvalidArgument."""
+def plan_mount(mount: oci.Mount, container: oci.Linux) -> MountStep:
+    """The step for one OCI mount of ``container``. Raises InvalidArgument."""
     if not mount.destination.startswith("/"):
         raise InvalidArgument(f"mount destination {mount.destination!r} is not absolute")
     set_ = clear = recursive_set = recursive_clear = propagation = 0
     propagation_recursive = recursive = copy_up = False
     bind = mount.type == "bind"
+    idmap = bool(mount.uid_mappings or mount.gid_mappings)
     options: list[str] = []
     for option in mount.options:
         if option in {"bind", "rbind"}:
@@ -118,6 +134,9 @@ def plan_mount(mount: oci.Mount) -> MountStep:
             recursive_clear |= off
         elif option in _PROPAGATION or option[1:] in _PROPAGATION:
             propagation, propagation_recursive = propagation_flag(option)
+        elif option in {"idmap", "ridmap"}:
+            idmap = True
+            recursive = recursive or option == "ridmap"
         elif option == "tmpcopyup":
             copy_up = True
         elif option in _SUPERBLOCK_FLAGS or option not in _WITHOUT_EFFECT:
@@ -127,6 +146,7 @@ def plan_mount(mount: oci.Mount) -> MountStep:
         raise InvalidArgument(f"bind mount source {mount.source!r} is not absolute")
     if kind != "bind" and not mount.type:
         raise InvalidArgument(f"the mount at {mount.destination} has no type")
+    uids, gids = _id_mappings(mount, container) if idmap else ((), ())
     return MountStep(
         kind=kind,
         destination=mount.destination,
@@ -141,9 +161,31 @@ def plan_mount(mount: oci.Mount) -> MountStep:
         propagation_recursive=propagation_recursive,
         recursive=recursive,
         copy_up=copy_up,
+        uid_mappings=uids,
+        gid_mappings=gids,
     )
 
 
-def plan_mounts(mounts: list[oci.Mount]) -> list[MountStep]:
+def _id_mappings(
+    mount: oci.Mount, container: oci.Linux
+) -> tuple[tuple[oci.IdMapping, ...], tuple[oci.IdMapping, ...]]:
+    """The mount's own mappings, or those of the container's user namespace."""
+    if bool(mount.uid_mappings) != bool(mount.gid_mappings):
+        raise InvalidArgument(
+            f"the mount at {mount.destination} has only one of uidMappings and gidMappings"
+        )
+    uids = mount.uid_mappings or container.uid_mappings
+    gids = mount.gid_mappings or container.gid_mappings
+    if not uids or not gids:
+        raise InvalidArgument(
+            f"the mount at {mount.destination} is to be id-mapped, but neither it nor the "
+            "container has mappings"
+        )
+    if mount.type != "bind" and not {"bind", "rbind"} & set(mount.options):
+        raise InvalidArgument(f"the mount at {mount.destination} is no bind: it has no owners yet")
+    return tuple(uids), tuple(gids)
+
+
+def plan_mounts(mounts: list[oci.Mount], container: oci.Linux) -> list[MountStep]:
     """The steps for a spec's mounts, in order. Raises InvalidArgument."""
-    return [plan_mount(mount) for mount in mounts]
+    return [plan_mount(mount, container) for mount in mounts]

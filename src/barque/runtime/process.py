@@ -15,6 +15,8 @@ The order matters and is the same for all::
     groups, gid, uid        keeping capabilities
     capability sets         to what the spec says
     cwd                     as the user, so that its permissions count
+    the program is looked for
+    start                   where it is apart from create (``Gate``): wait for it
     execve
 """
 
@@ -25,7 +27,7 @@ import os
 import resource
 import signal
 import stat
-from typing import NoReturn
+from typing import NamedTuple, NoReturn, Protocol
 
 from barque.errors import InvalidArgument, KernelError
 from barque.kernel.process import (
@@ -34,10 +36,10 @@ from barque.kernel.process import (
     set_no_new_privileges,
 )
 from barque.models import oci
-from barque.runtime import capabilities
+from barque.runtime import capabilities, terminal
 from barque.runtime.pid1 import fork_program
 from barque.runtime.seccomp import load_filter
-from barque.runtime.status import ExecutableError, Reporter
+from barque.runtime.status import ExecutableError, Listener, Reporter
 from barque.runtime.users import Identity
 
 _INFINITY = 2**64 - 1
@@ -46,22 +48,58 @@ _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def read_filter(path: str) -> bytes:
+class Filter(NamedTuple):
+    """A compiled seccomp filter; no ``code`` is none. ``notifies``: somebody listens to it."""
+
+    code: bytes = b""
+    notifies: bool = False
+
+
+class Gate(Protocol):
+    """What stands between a created process and its program."""
+
+    def fileno(self) -> int:
+        """Return the descriptor on which the start comes."""
+        ...
+
+    def wait(self, reporter: Reporter, /) -> None:
+        """Report that the process is created, and wait for its start."""
+        ...
+
+    def pass_through(self) -> None:
+        """Do what is due between start and program."""
+        ...
+
+
+def read_filter(path: str) -> Filter:
     """The compiled seccomp filter kept at host path ``path``; "" is none."""
     if not path:
-        return b""
+        return Filter()
     with open(path, "rb", buffering=0) as file:
-        return file.read()
+        return Filter(file.read())
+
+
+def _load(bpf: Filter, reporter: Reporter, *, no_new_privileges: bool) -> None:
+    listener = load_filter(
+        bpf.code, no_new_privileges=no_new_privileges, with_listener=bpf.notifies
+    )
+    if listener >= 0:
+        reporter.ask(Listener(), (listener,))
+        os.close(listener)
+
+
+def rlimit_number(limit: oci.Rlimit) -> int:
+    """The kernel's number of a limit. Raises InvalidArgument for an unknown name."""
+    number = _RLIMIT_LOCKS if limit.type == "RLIMIT_LOCKS" else getattr(resource, limit.type, None)
+    if not isinstance(number, int) or not limit.type.startswith("RLIMIT_"):
+        raise InvalidArgument(f"unknown resource limit {limit.type}")
+    return number
 
 
 def apply_rlimits(rlimits: list[oci.Rlimit], reporter: Reporter) -> None:
     """Set limits; where the machine does not let us raise one, keep the hard limit and say so."""
     for limit in rlimits:
-        number = (
-            _RLIMIT_LOCKS if limit.type == "RLIMIT_LOCKS" else getattr(resource, limit.type, None)
-        )
-        if not isinstance(number, int):
-            raise InvalidArgument(f"unknown resource limit {limit.type}")
+        number = rlimit_number(limit)
         soft = resource.RLIM_INFINITY if limit.soft == _INFINITY else limit.soft
         hard = resource.RLIM_INFINITY if limit.hard == _INFINITY else limit.hard
         try:
@@ -102,6 +140,19 @@ def restore_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def connect_stdio(stdio: tuple[int, int, int] | None, slave: int) -> None:
+    """Begin a session with the terminal ``slave``, or where it is -1 with three descriptors."""
+    if slave >= 0:
+        terminal.adopt(slave)
+        return
+    os.setsid()
+    for number, fd in enumerate(stdio or ()):
+        if fd == number:
+            os.set_inheritable(fd, True)
+        else:
+            os.dup2(fd, number)
+
+
 def own_stdio(uid: int) -> None:
     """Let the user open /dev/stdout again: pipes and terminals become his."""
     for fd in (0, 1, 2):
@@ -116,14 +167,16 @@ def own_stdio(uid: int) -> None:
                 raise
 
 
-def change_identity(process: oci.Process, identity: Identity, bpf: bytes) -> None:
+def change_identity(
+    process: oci.Process, identity: Identity, bpf: Filter, reporter: Reporter
+) -> None:
     """Become the user with exactly the capabilities of the spec, under the filter."""
     caps = process.capabilities or oci.Capabilities()
     if process.no_new_privileges:
         set_no_new_privileges()
     capabilities.drop_bounding(capabilities.mask(caps.bounding))
-    if bpf and not process.no_new_privileges:
-        load_filter(bpf, no_new_privileges=False)
+    if bpf.code and not process.no_new_privileges:
+        _load(bpf, reporter, no_new_privileges=False)
     set_keep_capabilities(keep=True)
     os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -202,20 +255,24 @@ def enter_cwd(path: str) -> None:
 def execute(
     process: oci.Process,
     identity: Identity,
-    bpf: bytes,
+    bpf: Filter,
     reporter: Reporter,
     *,
     as_init: bool = False,
+    gate: Gate | None = None,
+    preserved: tuple[int, ...] = (),
 ) -> NoReturn:
     """Carry out the steps above and run the program. With ``as_init`` stay as its PID 1.
 
-    Raises what goes wrong, as long as there is anybody to tell.
+    ``preserved`` are descriptors that the program gets beside the standard ones. Raises what goes
+    wrong, as long as there is anybody to tell.
     """
     reporter.stage = "identity"
     restore_signals()
-    close_from(3, keep=(reporter.fileno(),))
+    kept = (reporter.fileno(), *preserved)
+    close_from(3, keep=kept if gate is None else (*kept, gate.fileno()))
     own_stdio(identity.uid)
-    change_identity(process, identity, bpf)
+    change_identity(process, identity, bpf, reporter)
     os.umask(0o22 if process.user.umask is None else process.user.umask)
     reporter.stage = "working directory"
     enter_cwd(process.cwd)
@@ -223,8 +280,12 @@ def execute(
     variables = environment(process, identity.home)
     search = os.fsdecode(variables.get(b"PATH", _DEFAULT_PATH.encode()))
     program = find_executable(process.args[0], search)
-    if bpf and process.no_new_privileges:
-        load_filter(bpf, no_new_privileges=True)
+    if gate is not None:
+        gate.wait(reporter)
+    if bpf.code and process.no_new_privileges:
+        _load(bpf, reporter, no_new_privileges=True)
+    if gate is not None:
+        gate.pass_through()
     if as_init:
         fork_program(reporter)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

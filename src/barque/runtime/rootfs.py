@@ -25,6 +25,7 @@ from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
 from barque.runtime.mounts import MountStep
+from barque.runtime.userns import open_user_namespace
 
 _PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
@@ -47,23 +48,62 @@ def _remove_volatile_mark(work: str) -> None:
         raise KernelError("remove", error.errno or 0, incompat) from None
 
 
-def _overlay(rootfs: RootfsMount) -> int:
-    """A detached overlay mount; layers are appended one by one (Linux 6.5)."""
+def _overlay(rootfs: RootfsMount, idmap_fd: int) -> int:
+    """A detached overlay mount; layers are appended one by one (Linux 6.5).
+
+    With ``idmap_fd``, a user namespace, the layers are shown with its owners: nothing is copied
+    or changed for containers that differ in their ids (Linux 6.15 for detached layers).
+    """
+    lower, upper, work = rootfs.lower, rootfs.upper, rootfs.work
+    held: list[int] = []
     fd = km.fsopen("overlay")
     try:
+        if idmap_fd >= 0:
+            held = [_mapped(path, idmap_fd) for path in lower]
+            lower = [f"/proc/self/fd/{layer}" for layer in held]
+            if upper:
+                base = os.path.dirname(upper)  # upper and work must be of one mount
+                held.append(_mapped(base, idmap_fd))
+                upper, work = (
+                    f"/proc/self/fd/{held[-1]}/{os.path.relpath(path, base)}"
+                    for path in (upper, work)
+                )
         km.fsconfig_string(fd, "source", "overlay")
-        for lower in rootfs.lower:
-            km.fsconfig_string(fd, "lowerdir+", lower)
-        if rootfs.upper:
-            km.fsconfig_string(fd, "upperdir", rootfs.upper)
-            km.fsconfig_string(fd, "workdir", rootfs.work)
+        for layer in lower:
+            km.fsconfig_string(fd, "lowerdir+", layer)
+        if upper:
+            km.fsconfig_string(fd, "upperdir", upper)
+            km.fsconfig_string(fd, "workdir", work)
             if rootfs.volatile:
                 _remove_volatile_mark(rootfs.work)
                 km.fsconfig_flag(fd, "volatile")
-    except BaseException:
-        os.close(fd)
-        raise
-    return km.fsmount(fd, 0, "overlay")
+        created, fd = fd, -1
+        return km.fsmount(created, 0, "overlay")
+    finally:
+        for descriptor in (*held, fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _mapped(path: str, idmap_fd: int) -> int:
+    """A detached bind of ``path`` with the owners that the user namespace gives."""
+    fd = km.clone_tree(path)
+    km.set_id_mapping(fd, idmap_fd, what=path)
+    return fd
+
+
+def open_rootfs(rootfs: RootfsMount, idmap_fd: int = -1) -> int:
+    """The snapshot as a detached mount; the caller owns it. ``idmap_fd``: see ``_overlay``.
+
+    Raises KernelError: EINVAL at ``lowerdir+`` where the kernel is too old for it.
+    """
+    if rootfs.type == "overlay" and (rootfs.upper or len(rootfs.lower) > 1):
+        return _overlay(rootfs, idmap_fd)
+    source = rootfs.source or rootfs.lower[0]
+    detached = km.clone_tree(source, recursive=rootfs.type == "bind")
+    if idmap_fd >= 0:
+        km.set_id_mapping(detached, idmap_fd, recursive=rootfs.type == "bind", what=source)
+    return detached
 
 
 def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
@@ -90,13 +130,26 @@ def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
     os.chdir("/")
 
 
+def open_bind(step: MountStep) -> int:
+    """The source of a bind as a detached mount, with the owners that it is to show."""
+    mount_fd = km.clone_tree(step.source, recursive=step.recursive)
+    if step.uid_mappings:
+        userns = open_user_namespace([*step.uid_mappings], [*step.gid_mappings])
+        km.set_id_mapping(mount_fd, userns, recursive=step.recursive, what=step.destination)
+        os.close(userns)
+    return mount_fd
+
+
 class Root:
     """A container's root under construction, seen from the host's tree."""
 
-    def __init__(self, mount_point: str) -> None:
-        """``mount_point``: an existing directory of ours, used inside our namespace only."""
+    def __init__(self, mount_point: str, binds: dict[str, int] | None = None) -> None:
+        """``mount_point``: an existing directory, used inside our namespace only.
+
+        ``binds`` are detached sources of binds by destination, which become ours.
+        """
         self._mount_point = mount_point
-        self._held: dict[str, int] = {}
+        self._held = dict(binds or {})
         self.fd = -1
 
     @classmethod
@@ -106,26 +159,26 @@ class Root:
         root.fd = fd
         return root
 
-    def hold_shared(self, steps: list[MountStep]) -> None:
+    def hold(self, steps: list[MountStep]) -> None:
         """Clone the sources of shared binds while they still are peers of the host's mounts."""
         for step in steps:
             if step.kind == "bind" and step.propagation == km.MS_SHARED:
-                self._held[step.destination] = km.clone_tree(step.source, recursive=step.recursive)
+                self._held[step.destination] = open_bind(step)
 
     def mount_root(self, rootfs: RootfsMount) -> None:
         """Mount the snapshot on the mount point and open it."""
-        if rootfs.type == "overlay" and (rootfs.upper or len(rootfs.lower) > 1):
-            try:
-                detached = _overlay(rootfs)
-            except KernelError as error:
-                if error.errno != errno.EINVAL or not error.path.startswith("lowerdir+="):
-                    raise
-                _classic_overlay(rootfs, self._mount_point)
-                self.fd = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                return
+        try:
+            detached = open_rootfs(rootfs)
+        except KernelError as error:
+            if error.errno != errno.EINVAL or not error.path.startswith("lowerdir+="):
+                raise
+            _classic_overlay(rootfs, self._mount_point)
+            self.fd = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         else:
-            source = rootfs.source or rootfs.lower[0]
-            detached = km.clone_tree(source, recursive=rootfs.type == "bind")
+            self.attach_root(detached)
+
+    def attach_root(self, detached: int) -> None:
+        """Attach the root on the mount point. Takes ownership of ``detached``."""
         target = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         km.move_mount(detached, target, self._mount_point)
         os.close(target)
@@ -208,7 +261,7 @@ class Root:
     def _bind(self, step: MountStep) -> None:
         mount_fd = self._held.pop(step.destination, -1)
         if mount_fd < 0:
-            mount_fd = km.clone_tree(step.source, recursive=step.recursive)
+            mount_fd = open_bind(step)
         if step.set or step.clear:
             km.set_attributes(mount_fd, set_=step.set, clear=step.clear, what=step.destination)
         if step.recursive_set or step.recursive_clear:
@@ -291,6 +344,10 @@ class Root:
         km.pivot_root(".", ".")
         km.umount(".", km.MNT_DETACH)
         os.chdir("/")
+
+    def set_propagation(self, propagation: int, *, recursive: bool) -> None:
+        """Decide what the finished root passes on and receives (rootfsPropagation)."""
+        km.set_attributes(self.fd, propagation=propagation, recursive=recursive, what="/")
 
     def make_readonly(self) -> None:
         """Make the root mount (not those on it) read-only."""

@@ -25,7 +25,7 @@ from collections import Counter
 from functools import cache
 from typing import Any, NamedTuple
 
-from barque.errors import FailedPrecondition, InvalidArgument, KernelError, NotImplementedHere
+from barque.errors import FailedPrecondition, InvalidArgument, KernelError
 from barque.kernel.libc import check, function, syscall
 from barque.models import oci
 
@@ -35,10 +35,13 @@ _ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
     "SCMP_ACT_TRAP": 0x00030000,
     "SCMP_ACT_ERRNO": 0x00050000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
     "SCMP_ACT_TRACE": 0x7FF00000,
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
+_NOTIFY = "SCMP_ACT_NOTIFY"
+_FLAG_NEW_LISTENER = 8
 _WITH_DATA = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
 _PERMISSIVE = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"})
 _OPERATORS = {
@@ -56,6 +59,9 @@ _FLAGS = {
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0,  # only says how a listener waits
 }
+ACTIONS, OPERATORS, FLAGS = list(_ACTIONS), list(_OPERATORS), list(_FLAGS)
+"""The names that profiles may use."""
+
 _CTL_OPTIMIZE = 8
 _OPTIMIZE_FROM = 33
 """Rules from which libseccomp builds a binary tree. Below, a list is as fast, and versions up
@@ -93,11 +99,6 @@ class Rule(NamedTuple):
 
 def _parse_action(action: str, errno_ret: int | None) -> int:
     """Convert a SCMP_ACT_* name and its number (EPERM where none is given) to libseccomp's."""
-    if action == "SCMP_ACT_NOTIFY":
-        raise NotImplementedHere(
-            "seccomp action SCMP_ACT_NOTIFY needs a listener, which barque does not offer: "
-            "use another action in the profile"
-        )
     code = _ACTIONS.get(action)
     if code is None:
         raise InvalidArgument(f'seccomp profile: unknown action "{action}"')
@@ -114,6 +115,8 @@ def plan_rules(profile: oci.Seccomp) -> list[Rule]:
     Rules that repeat the default action are left out. Conditions of one entry are AND-ed,
     unless two of them concern the same argument: then each is a rule of its own, as runc does.
     """
+    if profile.default_action == _NOTIFY:
+        raise InvalidArgument(f"seccomp profile: {_NOTIFY} cannot be the default action")
     default = _parse_action(profile.default_action, profile.default_errno_ret)
     rules = []
     for entry in profile.syscalls:
@@ -284,8 +287,7 @@ def compile_filter(profile: oci.Seccomp) -> bytes:
 
     Callable from any thread: it holds no lock of the interpreter while libseccomp works.
     Names of system calls that libseccomp does not know are skipped, as runc does. Raises
-    InvalidArgument for a bad profile, NotImplementedHere for SCMP_ACT_NOTIFY,
-    FailedPrecondition without libseccomp.
+    InvalidArgument for a bad profile, FailedPrecondition without libseccomp.
     """
     rules = plan_rules(profile)
     flags = plan_flags(profile.flags)
@@ -349,25 +351,33 @@ _SECCOMP = {"x86_64": 317, "s390x": 348, "ppc64le": 358}.get(os.uname().machine,
 _prctl = function("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
 
-def load_filter(bpf: bytes, *, no_new_privileges: bool) -> None:
+def notifies(profile: oci.Seccomp) -> bool:
+    """Whether some system calls are left to a listener. Source: seccomp_unotify(2)."""
+    return any(entry.action == _NOTIFY for entry in profile.syscalls)
+
+
+def load_filter(bpf: bytes, *, no_new_privileges: bool, with_listener: bool = False) -> int:
     """Filter the calling process's system calls from here on. Irrevocable.
 
     With ``no_new_privileges`` that bit is set first; without, the process needs CAP_SYS_ADMIN.
-    The process has one thread. Raises KernelError.
+    Returns the listener's descriptor ``with_listener``, else -1. The process has one thread.
+    Raises KernelError.
     """
-    flags = 0
+    flags = _FLAG_NEW_LISTENER if with_listener else 0
     code, _, _, k = _INSTRUCTION.unpack_from(bpf)
     if code == _LD_IMM:
-        flags = k
+        flags |= k
     program = _Program(len(bpf) // _INSTRUCTION.size, bpf)
     if no_new_privileges:
         check(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS")
     if flags:
-        syscall("seccomp", _SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(program))
-    else:
-        address = ctypes.addressof(program)
-        check(
-            _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, address, 0, 0),
-            "prctl",
-            "PR_SET_SECCOMP",
-        )
+        number = (_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags)
+        result = syscall("seccomp", *number, ctypes.byref(program))
+        return result if with_listener else -1
+    address = ctypes.addressof(program)
+    check(
+        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, address, 0, 0),
+        "prctl",
+        "PR_SET_SECCOMP",
+    )
+    return -1

@@ -8,6 +8,18 @@ Warning     something asked for could not be had           passes it to the engi
 Failure     a stage failed; the process is about to leave  reports it, reaps
 (end)       execve closed the socket                       reports the start
 ==========  =============================================  =========================
+
+Where the OCI life cycle has more to say (hooks, user namespaces, create apart from start), the
+init asks and goes on when it has its answer, any datagram:
+
+==========  =============================================  =========================
+message     when                                           the parent then
+==========  =============================================  =========================
+Unmapped    the user namespace has no ids yet              maps them; prepares the rest
+Mounted     all is mounted, the old root is still there    runs the runtime's hooks
+Created     only the start is missing                      reports it; no answer here
+Listener    the seccomp listener comes along               passes it on
+==========  =============================================  =========================
 """
 
 from __future__ import annotations
@@ -41,7 +53,23 @@ class Failure(msgspec.Struct, tag="failure"):
     exit_code: int = 128
 
 
-Message = Pty | Warning_ | Failure
+class Unmapped(msgspec.Struct, tag="unmapped"):
+    """The new user namespace waits for its id mappings. Wants an answer."""
+
+
+class Mounted(msgspec.Struct, tag="mounted"):
+    """Prestart and createRuntime hooks are due. Wants an answer."""
+
+
+class Created(msgspec.Struct, tag="created"):
+    """The process waits to be started."""
+
+
+class Listener(msgspec.Struct, tag="listener"):
+    """The seccomp listener comes with this message. Wants an answer."""
+
+
+Message = Pty | Warning_ | Failure | Unmapped | Mounted | Created | Listener
 
 _encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Message).decode
@@ -74,6 +102,16 @@ class Reporter:
     def pty(self, master_fd: int) -> None:
         """Hand over the terminal's master."""
         send(self._end, _encode(Pty()), (master_fd,))
+
+    def created(self) -> None:
+        """Report that only the start is missing."""
+        self._end.send(_encode(Created()))
+
+    def ask(self, message: Unmapped | Mounted | Listener, fds: tuple[int, ...] = ()) -> None:
+        """Send ``message`` and wait until the parent has done its part. Leaves if it is gone."""
+        send(self._end, _encode(message), fds)
+        if not self._end.recv(16):
+            os._exit(1)
 
     def warn(self, message: str) -> None:
         """Report what could not be had; the start goes on."""

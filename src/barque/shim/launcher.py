@@ -1,37 +1,19 @@
 """Starting the spawner from a sealed copy of the interpreter.
 
-A container that runs as root can open its init's ``/proc/PID/exe`` for writing between fork
-and execve (CVE-2019-5736). Here that is a memfd with all seals: not a file of the host, and
-not writable.
+See ``runtime.sealed`` for why.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 
 from barque.errors import FailedPrecondition
 from barque.kernel import seqpacket
+from barque.runtime.sealed import sealed_interpreter
 
 _READY_TIMEOUT_S = 30.0
-
-
-def sealed_interpreter() -> int:
-    """A memfd with the running interpreter's program, sealed. The caller owns it."""
-    memfd = os.memfd_create("barque", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open("/proc/self/exe", "rb", buffering=0) as program:
-        size = os.fstat(program.fileno()).st_size
-        copied = 0
-        while copied < size:
-            sent = os.sendfile(memfd, program.fileno(), copied, size - copied)
-            if not sent:
-                break
-            copied += sent
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, seals)
-    return memfd
 
 
 class Spawner:

@@ -7,12 +7,13 @@ import pytest
 
 from barque.engine.seccomp import (
     SeccompProfiles,
+    check_profile,
     default_profile,
     parse_profile,
     resolve_profile,
     select_profile,
 )
-from barque.errors import FailedPrecondition, InvalidArgument
+from barque.errors import FailedPrecondition, InvalidArgument, NotImplementedHere
 from barque.models import oci
 from barque.models.api import HostConfig
 from barque.runtime.capabilities import DEFAULT
@@ -146,3 +147,12 @@ def test_a_failed_compilation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="SCMP_ARCH_PDP11"):
         paths_for(tmp_path, HostConfig(security_opt=[f"seccomp={profile}"]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_listener_is_refused() -> None:
+    text = (
+        '{"defaultAction": "SCMP_ACT_ALLOW",'
+        ' "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}'
+    )
+    with pytest.raises(NotImplementedHere, match="listener"):
+        check_profile(text, make_facts())

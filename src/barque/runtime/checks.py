@@ -1,0 +1,148 @@
+"""What a spec asks that no kernel or specification allows, found before anything is done.
+
+Source: runtime-spec config.md, config-linux.md; runc's libcontainer/configs/validate for the
+rules that its users rely on.
+"""
+
+from __future__ import annotations
+
+import os
+
+from barque.errors import FailedPrecondition, InvalidArgument
+from barque.kernel.process import NAMESPACES
+from barque.models import oci
+from barque.runtime.attributes import parse_list, plan_attributes
+from barque.runtime.hooks import check_hooks
+from barque.runtime.mounts import plan_mounts, propagation_flag
+from barque.runtime.process import rlimit_number
+from barque.runtime.seccomp import plan_flags, plan_rules
+from barque.runtime.userns import check_mappings
+
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}"
+    for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
+)
+_CLOCKS = frozenset({"monotonic", "boottime"})
+_PROC_FILES = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo diskstats loadavg meminfo net/dev slabinfo stat swaps sys/kernel/ns_last_pid "
+        "sys/crypto/fips_enabled uptime"
+    ).split()
+)
+"""What LXCFS and the like show in place of the kernel's own."""
+
+
+def check_spec(spec: oci.Spec) -> None:
+    """Raise InvalidArgument or FailedPrecondition for a spec that cannot be carried out."""
+    _check_version(spec.oci_version)
+    _check_namespaces(spec)
+    _check_mounts(spec)
+    _check_sysctls(spec)
+    for kind, paths in (
+        ("maskedPaths", spec.linux.masked_paths),
+        ("readonlyPaths", spec.linux.readonly_paths),
+    ):
+        for path in paths:
+            if not path.startswith("/"):
+                raise InvalidArgument(f"{kind}: {path!r} is not absolute")
+    if spec.linux.rootfs_propagation:
+        propagation_flag(spec.linux.rootfs_propagation)
+    if spec.linux.seccomp is not None:
+        plan_rules(spec.linux.seccomp)
+        plan_flags(spec.linux.seccomp.flags)
+    if spec.linux.intel_rdt is not None:
+        raise FailedPrecondition(
+            "intelRdt is asked for, and barque does not manage resctrl: leave it out"
+        )
+    check_hooks(spec.hooks)
+    if spec.process is not None:
+        check_process(spec.process, spec.linux)
+
+
+def _check_version(version: str) -> None:
+    major, dot, _ = version.partition(".")
+    if not dot or not major.isdecimal():
+        raise InvalidArgument(f"ociVersion {version!r} is not a version such as 1.2.0")
+    if major != "1":
+        raise InvalidArgument(f"ociVersion {version} is not supported: barque knows 1.x")
+
+
+def _check_namespaces(spec: oci.Spec) -> None:
+    seen: set[str] = set()
+    for namespace in spec.linux.namespaces:
+        if namespace.type not in NAMESPACES:
+            raise InvalidArgument(f"unknown namespace type {namespace.type!r}")
+        if namespace.type in seen:
+            raise InvalidArgument(f"namespace {namespace.type!r} is listed twice")
+        seen.add(namespace.type)
+        if namespace.path and not namespace.path.startswith("/"):
+            raise InvalidArgument(f"{namespace.type} namespace path is not absolute")
+    for name, what in ((spec.hostname, "hostname"), (spec.domainname, "domainname")):
+        if name and "uts" not in seen:
+            raise InvalidArgument(f"unable to set {what} without a private UTS namespace")
+    linux = spec.linux
+    joined = {ns.type for ns in linux.namespaces if ns.path}
+    if linux.uid_mappings or linux.gid_mappings:
+        if "user" not in seen:
+            raise InvalidArgument("user namespace mappings specified, but no user namespace")
+        check_mappings("uid", linux.uid_mappings)
+        check_mappings("gid", linux.gid_mappings)
+    elif "user" in seen - joined:
+        raise InvalidArgument("a new user namespace needs uidMappings and gidMappings")
+    if linux.time_offsets:
+        if "time" not in seen:
+            raise InvalidArgument("time namespace offsets specified, but no time namespace")
+        if unknown := linux.time_offsets.keys() - _CLOCKS:
+            raise InvalidArgument(f"no such clock to offset: {', '.join(sorted(unknown))}")
+
+
+def _check_mounts(spec: oci.Spec) -> None:
+    for step in plan_mounts(spec.mounts, spec.linux):
+        path = os.path.normpath(step.destination)
+        if path in {"/proc", "/sys"}:
+            allowed = {"proc"} if path == "/proc" else {"sysfs"}
+            if step.kind == "filesystem" and step.fstype not in allowed:
+                raise InvalidArgument(f"{path} must be a {allowed.pop()} mount, not {step.fstype}")
+        elif path.startswith("/proc/") and path not in _PROC_FILES:
+            raise InvalidArgument(f"{step.destination} cannot be mounted: it is inside /proc")
+
+
+def _check_sysctls(spec: oci.Spec) -> None:
+    namespaces = {ns.type for ns in spec.linux.namespaces}
+    for given in spec.linux.sysctl:
+        name = given.replace("/", ".")
+        if name == "kernel.hostname":
+            raise InvalidArgument('sysctl "kernel.hostname" is set by hostname')
+        needed = (
+            "ipc" if name in _IPC_SYSCTLS or name.startswith("fs.mqueue.")
+            else "network" if name.startswith("net.")
+            else "uts" if name == "kernel.domainname"
+            else ""
+        )  # fmt: skip
+        if needed not in namespaces:
+            raise InvalidArgument(f'sysctl "{given}" is not in a separate kernel namespace')
+
+
+def check_process(process: oci.Process, linux: oci.Linux | None) -> None:
+    """Raise InvalidArgument for a process, first or exec'ed, that cannot be run."""
+    if not process.args:
+        raise InvalidArgument("process.args is empty: there is nothing to run")
+    if not process.cwd.startswith("/"):
+        raise InvalidArgument(f"process.cwd {process.cwd!r} is not absolute")
+    seen: set[str] = set()
+    for limit in process.rlimits:
+        rlimit_number(limit)
+        if limit.type in seen:
+            raise InvalidArgument(f"rlimit {limit.type} is listed twice")
+        if limit.soft > limit.hard:
+            raise InvalidArgument(f"{limit.type}: soft limit {limit.soft} is above {limit.hard}")
+        seen.add(limit.type)
+    score = process.oom_score_adj
+    if score is not None and not -1000 <= score <= 1000:
+        raise InvalidArgument(f"oomScoreAdj {score} is not in -1000 to 1000")
+    affinity = process.exec_cpu_affinity
+    for text in (affinity.initial, affinity.final) if affinity else ():
+        if text:
+            parse_list(text, "execCPUAffinity")
+    plan_attributes(process, linux)

@@ -1,0 +1,1 @@
+"""``barque-runtime``: the OCI runtime behind runc's command line."""

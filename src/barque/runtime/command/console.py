@@ -1,0 +1,109 @@
+"""Terminals: handed to a console socket, or joined to our own while we stay in front.
+
+Source: runc's docs/terminals.md; the receiver gets one message with the master.
+"""
+
+from __future__ import annotations
+
+import _socket
+import array
+import fcntl
+import os
+import select
+import signal
+import struct
+import termios
+import tty
+from typing import Any, Self
+
+from barque.errors import FailedPrecondition, InvalidArgument
+from barque.runtime.terminal import resize
+
+
+def check_console(*, terminal: bool, detached: bool, console_socket: str) -> None:
+    """Raise InvalidArgument for a combination in which a terminal has no owner, or too many."""
+    if terminal and detached and not console_socket:
+        raise InvalidArgument(
+            "cannot allocate tty if runc will detach without setting console socket"
+        )
+    if console_socket and not (terminal and detached):
+        raise InvalidArgument("cannot use console socket if runc will not detach or allocate tty")
+
+
+def send_master(path: str, master: int) -> None:
+    """Give the master to whoever listens at ``path``; it stays open here."""
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
+    try:
+        end.connect(path)
+        fds = array.array("i", [master])
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds.tobytes())
+        end.sendmsg([b"/dev/ptmx"], [rights])
+    except OSError as error:
+        raise FailedPrecondition(
+            f"console socket {path}: {os.strerror(error.errno or 0).lower()}"
+        ) from None
+    finally:
+        end.close()
+
+
+class Proxy:
+    """Our own terminal and the container's as one, until the container's is closed."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._saved: list[Any] | None = None
+
+    def __enter__(self) -> Self:
+        if os.isatty(0):
+            self._saved = termios.tcgetattr(0)
+            tty.setraw(0)
+            self.resize()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._saved is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
+        os.close(self._master)
+
+    def resize(self) -> None:
+        """Give the container's terminal the size of ours."""
+        if os.isatty(0):
+            packed = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+            height, width, _, _ = struct.unpack("=4H", packed)
+            resize(self._master, height, width)
+
+    def pump(self, pidfd: int) -> None:
+        """Copy both ways until the process has ended and all its output is here."""
+        poll = select.poll()
+        for fd in (self._master, 0, pidfd):
+            poll.register(fd, select.POLLIN)
+        ended = False
+        while True:
+            ready = {fd for fd, _ in poll.poll(0 if ended else None)}
+            if self._master in ready and not self._copy(self._master, 1):
+                return
+            if 0 in ready and not self._copy(0, self._master):
+                poll.unregister(0)
+            if pidfd in ready:
+                if ended and self._master not in ready:
+                    return
+                ended = True
+
+    @staticmethod
+    def _copy(source: int, target: int) -> bool:
+        try:
+            data = os.read(source, 65536)
+        except OSError:  # EIO: the last program has closed its side
+            return False
+        view = memoryview(data)
+        while view:
+            view = view[os.write(target, view) :]
+        return bool(data)
+
+
+FORWARDED = tuple(
+    signal.valid_signals()
+    - {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGWINCH, signal.SIGURG}
+    - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTTOU, signal.SIGTTIN}
+)
+"""What is passed on to a process in the foreground."""

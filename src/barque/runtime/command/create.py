@@ -1,0 +1,273 @@
+"""``create`` and ``run``: from a bundle to a process at its gate.
+
+Source: runtime-spec bundle.md and runtime.md "Create"; runc(8).
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import json
+import os
+import struct
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import msgspec
+
+from barque.cgroups import open_cgroup
+from barque.errors import Conflict, FailedPrecondition, InvalidArgument
+from barque.kernel import process as kp
+from barque.models import oci
+from barque.models.launch import ContainerLaunch, RootfsMount
+from barque.runtime.checks import check_spec
+from barque.runtime.command.console import check_console, send_master
+from barque.runtime.command.follow import Duties, Process, follow, spawn
+from barque.runtime.command.state import Record, Store, start_time
+from barque.runtime.gate import StartGate, make_gate
+from barque.runtime.hooks import run_hooks
+from barque.runtime.init import Ground, InitIo, Lifecycle, clone_flags, run_init
+from barque.runtime.outside import lay_ground, settle, wants_ground
+from barque.runtime.status import Reporter
+
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+
+
+class Options(NamedTuple):
+    """The flags of create, run and restore that concern the process."""
+
+    bundle: str
+    console_socket: str
+    pid_file: str
+    preserve_fds: int
+    new_keyring: bool
+    detached: bool
+
+
+def load_spec(bundle: str) -> oci.Spec:
+    """The bundle's config.json, checked. Raises InvalidArgument, FailedPrecondition."""
+    path = f"{bundle}/config.json"
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        raise InvalidArgument(f"JSON specification file {path} not found") from None
+    try:
+        spec = msgspec.json.decode(text, type=oci.Spec)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"{path}: {error}") from None
+    check_spec(spec)
+    return spec
+
+
+def create(store: Store, id_: str, options: Options) -> tuple[Record, Process]:
+    """Make the container; its process waits at its gate. On failure nothing is left.
+
+    Raises InvalidArgument, AlreadyExists, Conflict, StartError and what hooks raise.
+    """
+    bundle = os.path.realpath(options.bundle)
+    spec = load_spec(bundle)
+    if spec.process is None:
+        raise InvalidArgument("the spec has no process")
+    check_console(
+        terminal=spec.process.terminal,
+        detached=options.detached,
+        console_socket=options.console_socket,
+    )
+    rootfs = os.path.join(bundle, spec.root.path)
+    if not spec.root.path or not os.path.isdir(rootfs):
+        raise InvalidArgument(f"root.path {rootfs!r} is not a directory")
+    spec.linux.cgroups_path = f"/{spec.linux.cgroups_path.strip('/') or id_}"
+    _make_absolute(spec, bundle)
+    cgroup = open_cgroup(spec.linux.cgroups_path)
+    if cgroup.exists() and (left := cgroup.pids()):
+        raise Conflict(f"container's cgroup is not empty: {len(left)} process(es) found")
+    with ExitStack() as undo:
+        directory = store.reserve(id_)
+        undo.callback(store.forget, id_)
+        undo.callback(_remove_cgroup, spec.linux.cgroups_path)
+        record = Record(
+            id=id_,
+            pid=0,
+            start_time=0,
+            bundle=bundle,
+            rootfs=rootfs,
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            cgroup=spec.linux.cgroups_path,
+            spec=spec,
+        )
+        process = _Creation(record, directory, options).run()
+        record.pid, record.start_time = process.pid, start_time(process.pid)
+        store.save(record)
+        if options.pid_file:
+            write_pid_file(options.pid_file, process.pid)
+        undo.pop_all()
+    return record, process
+
+
+def _make_absolute(spec: oci.Spec, bundle: str) -> None:
+    """Sources of binds are relative to the bundle, destinations to the root."""
+    for mount in spec.mounts:
+        if mount.type == "bind" or {"bind", "rbind"} & set(mount.options):
+            mount.source = os.path.join(bundle, mount.source)
+
+
+def _remove_cgroup(path: str) -> None:
+    cgroup = open_cgroup(path)
+    if cgroup.exists():
+        cgroup.kill()
+        cgroup.remove()
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write the number, whole or not at all."""
+    partial = os.path.join(os.path.dirname(path) or ".", f".{os.path.basename(path)}")
+    with open(partial, "w", encoding="ascii") as file:
+        file.write(str(pid))
+    os.rename(partial, path)
+
+
+def preserved(count: int) -> tuple[int, ...]:
+    """The descriptors after the standard ones that the program gets, LISTEN_FDS among them.
+
+    Raises InvalidArgument where one of them is not open.
+    """
+    count += int(os.environ.get("LISTEN_FDS", "0") or 0)
+    fds = tuple(range(3, 3 + count))
+    for fd in fds:
+        try:
+            os.set_inheritable(fd, True)
+        except OSError:
+            raise InvalidArgument(
+                f"file descriptor {fd} was to be preserved, but is not open"
+            ) from None
+    return fds
+
+
+def open_namespaces(spec: oci.Spec) -> dict[str, int]:
+    """Descriptors of the namespaces that the spec joins. Raises InvalidArgument."""
+    joins = {}
+    for namespace in spec.linux.namespaces:
+        if not namespace.path:
+            continue
+        try:
+            fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
+            kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+        except OSError as error:
+            raise InvalidArgument(
+                f"{namespace.type} namespace {namespace.path}: "
+                f"{os.strerror(error.errno or 0).lower()}"
+            ) from None
+        if kind != kp.NAMESPACES[namespace.type][0]:
+            raise InvalidArgument(f"{namespace.path} is no {namespace.type} namespace")
+        joins[namespace.type] = fd
+    return joins
+
+
+class _Creation:
+    """One container on its way."""
+
+    def __init__(self, record: Record, directory: str, options: Options) -> None:
+        self._record = record
+        self._options = options
+        self._spec = record.spec
+        self._hooks = self._spec.hooks or oci.Hooks()
+        self._joins = open_namespaces(self._spec)
+        self._gate = make_gate(directory)
+        self._launch = ContainerLaunch(
+            spec=self._spec, rootfs=RootfsMount(type="bind", source=record.rootfs)
+        )
+
+    def run(self) -> Process:
+        """Make the process, and follow it to its gate."""
+        spec = self._spec
+        ground = None
+        if wants_ground(spec, self._joins):
+            ground = lay_ground(self._launch, map_layers=False)
+        listen_fds = int(os.environ.get("LISTEN_FDS", "0") or 0)
+        if listen_fds and spec.process is not None:
+            spec.process.env += [f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]
+        kept = preserved(self._options.preserve_fds)
+        flags = clone_flags(spec, self._joins)
+        pid, pidfd, status = spawn(
+            flags, self._joins, lambda reporter: self._init(reporter, ground, kept)
+        )
+        for fd in (self._gate, *self._joins.values(), *_descriptors(ground)):
+            os.close(fd)
+        duties = Duties(self._on_unmapped, self._on_mounted, self._on_listener)
+        process = follow(pid, pidfd, status, duties)
+        if process.master >= 0 and self._options.console_socket:
+            send_master(self._options.console_socket, process.master)
+            os.close(process.master)
+            process = process._replace(master=-1)
+        return process
+
+    def _init(self, reporter: Reporter, ground: Ground | None, kept: tuple[int, ...]) -> None:
+        process = self._spec.process
+        terminal = process is not None and process.terminal
+        size = process.console_size if process is not None else None
+        state = self._record.state("creating")
+        state.pid = os.getpid()
+        started = msgspec.structs.replace(state, status="created")
+        lifecycle = Lifecycle(
+            hooks=self._hooks,
+            state=state,
+            gate=StartGate(self._gate, self._hooks.start_container, started),
+            preserved=kept,
+            new_keyring=self._options.new_keyring,
+        )
+        io = InitIo(
+            reporter,
+            None if terminal else (0, 1, 2),
+            -1,
+            self._joins,
+            self._record.rootfs,
+            (size.height, size.width) if size else None,
+            ground,
+            lifecycle,
+        )
+        run_init(lambda: self._launch, io)
+
+    def _on_unmapped(self, pid: int) -> list[str]:
+        return settle(pid, self._launch, joined="user" in self._joins)
+
+    def _on_mounted(self, pid: int) -> None:
+        state = self._record.state("creating")
+        state.pid = pid
+        run_hooks("prestart", self._hooks.prestart, state)
+        run_hooks("createRuntime", self._hooks.create_runtime, state)
+
+    def _on_listener(self, pid: int, fd: int) -> None:
+        seccomp = self._spec.linux.seccomp
+        assert seccomp is not None
+        if not seccomp.listener_path:
+            raise InvalidArgument("seccomp listenerPath is needed with SCMP_ACT_NOTIFY")
+        state = self._record.state("creating")
+        state.pid = pid
+        document = {
+            "ociVersion": self._spec.oci_version,
+            "fds": ["seccompFd"],
+            "pid": pid,
+            "metadata": seccomp.listener_metadata,
+            "state": msgspec.to_builtins(state),
+        }
+        _send_listener(seccomp.listener_path, json.dumps(document).encode(), fd)
+
+
+def _send_listener(path: str, document: bytes, fd: int) -> None:
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
+    try:
+        end.connect(path)
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("=i", fd))
+        end.sendmsg([document], [rights])
+    except OSError as error:
+        raise FailedPrecondition(
+            f"seccomp listener {path}: {os.strerror(error.errno or 0).lower()}"
+        ) from None
+    finally:
+        end.close()
+
+
+def _descriptors(ground: Ground | None) -> list[int]:
+    return [ground.rootfs, *ground.binds.values()] if ground else []

@@ -1,0 +1,175 @@
+"""The parent's side of a process that is being made: clone it, and follow it to its program.
+
+See ``runtime.status`` for what the two say to each other.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+from barque.errors import BarqueError, FailedPrecondition
+from barque.kernel import process as kp
+from barque.kernel.seqpacket import Socket, pair, receive
+from barque.runtime.barrier import close_imports
+from barque.runtime.status import (
+    Created,
+    Failure,
+    Listener,
+    Mounted,
+    Pty,
+    Reporter,
+    Unmapped,
+    Warning_,
+    decode,
+)
+
+_TIMEOUT_MS = 120_000
+
+Child = Callable[[Reporter], None]
+
+
+class StartError(BarqueError):
+    """The process did not get to its program. ``exit_code`` is a shell's: 126, 127 or 128."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.exit_code = failure.exit_code
+
+
+class Duties(NamedTuple):
+    """What the parent does when the process asks; see the table in ``runtime.status``.
+
+    Each gets the pid; ``listener`` also the descriptor, which is closed afterwards.
+    """
+
+    unmapped: Callable[[int], list[str]]
+    mounted: Callable[[int], None]
+    listener: Callable[[int, int], None]
+
+
+class Process(NamedTuple):
+    """A process at its gate or in its program. ``master`` is its terminal, or -1."""
+
+    pid: int
+    pidfd: int
+    master: int
+    warnings: list[str]
+
+
+def spawn(flags: int, joins: dict[str, int], child: Child) -> tuple[int, int, Socket]:
+    """Clone a child that runs ``child`` and does not return: its pid, pidfd and reports.
+
+    ``joins`` may have ``user`` and ``pid``: descriptors of what it is to be born into.
+    """
+    kp.assert_single_thread()
+    kp.set_dumpable(dumpable=False)  # inherited: nobody in the container sees our memory
+    ours, theirs = pair()
+
+    def run() -> NoReturn:
+        try:
+            ours.close()
+            close_imports()
+            child(Reporter(theirs))
+        finally:
+            os._exit(255)
+
+    if joins.keys() & {"user", "pid"}:
+        pid = _spawn_inside(flags, joins, run)
+        pidfd = os.pidfd_open(pid)
+    else:
+        pid, pidfd = kp.clone_child(flags)
+        if pid == 0:
+            run()
+    theirs.close()
+    return pid, pidfd, ours
+
+
+def _spawn_inside(flags: int, joins: dict[str, int], run: Callable[[], NoReturn]) -> int:
+    """By way of a process that has joined the namespaces; the child is our own all the same."""
+    reads, writes = os.pipe2(os.O_CLOEXEC)
+    between = kp.fork()
+    if between == 0:
+        try:
+            for kind in ("user", "pid"):
+                if kind in joins:
+                    kp.setns(joins[kind], kp.NAMESPACES[kind][0])
+            pid, _ = kp.clone_sibling(flags)
+            if pid == 0:
+                run()
+            os.write(writes, str(pid).encode())
+        except BarqueError as error:
+            os.write(writes, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    told = os.read(reads, 4096).decode()
+    os.close(reads)
+    os.waitpid(between, 0)
+    if not told.isdecimal():
+        raise FailedPrecondition(f"joining namespaces: {told or 'the process was killed'}")
+    return int(told)
+
+
+def follow(pid: int, pidfd: int, status: Socket, duties: Duties) -> Process:
+    """Follow the child to its gate or program. Raises StartError, or what a duty raises.
+
+    Then the child is killed and reaped.
+    """
+    master, warnings = -1, []
+    failure = None
+    try:
+        while (message := _next(status)) is not None:
+            told, fds = message
+            match told:
+                case Pty():
+                    master = fds[0]
+                case Warning_(message=text):
+                    warnings.append(text)
+                case Created():
+                    break
+                case Failure():
+                    failure = told
+                case Unmapped():
+                    warnings += duties.unmapped(pid)
+                    status.send(b"go")
+                case Mounted():
+                    duties.mounted(pid)
+                    status.send(b"go")
+                case Listener():
+                    duties.listener(pid, fds[0])
+                    os.close(fds[0])
+                    status.send(b"go")
+    except BaseException:
+        _end(pid, pidfd, master)
+        raise
+    if failure is not None:
+        _end(pid, pidfd, master)
+        raise StartError(failure)
+    return Process(pid, pidfd, master, warnings)
+
+
+def _end(pid: int, pidfd: int, master: int) -> None:
+    if master >= 0:
+        os.close(master)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+
+
+def _next(status: Socket) -> tuple[object, list[int]] | None:
+    poll = select.poll()
+    poll.register(status, select.POLLIN)
+    if not poll.poll(_TIMEOUT_MS):
+        waited_s = _TIMEOUT_MS // 1000
+        text = f"the process did not get to its program within {waited_s} s"
+        raise StartError(Failure("start", 0, text, 128))
+    data, fds = receive(status)
+    return (decode(data), fds) if data else None

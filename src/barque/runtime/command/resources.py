@@ -1,0 +1,53 @@
+"""``update``: other limits for a container that runs. Source: runc-update(8)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import msgspec
+
+from barque.cgroups import open_cgroup
+from barque.errors import Conflict, InvalidArgument
+from barque.models import oci
+from barque.runtime.command.state import Container
+
+
+def read_resources(arguments: argparse.Namespace) -> oci.Resources:
+    """What the command line, or the document that it names, asks for."""
+    if arguments.resources:
+        try:
+            if arguments.resources == "-":
+                text = sys.stdin.buffer.read()
+            else:
+                with open(arguments.resources, "rb") as file:
+                    text = file.read()
+            return msgspec.json.decode(text, type=oci.Resources)
+        except (OSError, msgspec.DecodeError) as error:
+            raise InvalidArgument(f"resources {arguments.resources}: {error}") from None
+    pids, weight = arguments.pids_limit, arguments.blkio_weight
+    return oci.Resources(
+        memory=oci.Memory(
+            limit=arguments.memory,
+            reservation=arguments.memory_reservation,
+            swap=arguments.memory_swap,
+        ),
+        cpu=oci.Cpu(
+            shares=arguments.cpu_share,
+            quota=arguments.cpu_quota,
+            period=arguments.cpu_period,
+            realtime_runtime=arguments.cpu_rt_runtime,
+            realtime_period=arguments.cpu_rt_period,
+            cpus=arguments.cpuset_cpus,
+            mems=arguments.cpuset_mems,
+        ),
+        pids=oci.Pids(limit=pids) if pids is not None else None,
+        block_io=oci.BlockIO(weight=weight) if weight is not None else None,
+    )
+
+
+def update(container: Container, resources: oci.Resources) -> None:
+    """Change the limits that are given. Raises Conflict, KernelError."""
+    if container.status == "stopped":
+        raise Conflict("container not running")
+    open_cgroup(container.record.cgroup).apply(resources)

@@ -1,0 +1,169 @@
+"""What is kept of a container between commands: ``ROOT/ID/state.json``.
+
+Whether it runs is not kept but looked up: in /proc, the gate and the control group.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from typing import Self
+
+import msgspec
+
+from barque.cgroups import open_cgroup
+from barque.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
+from barque.models import oci
+from barque.runtime.gate import NAME as GATE
+
+_FILE = "state.json"
+_ID = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
+
+
+class Record(msgspec.Struct, rename="camel", kw_only=True):
+    """One container. ``start_time`` in clock ticks since boot tells its pid from a later one's."""
+
+    id: str
+    pid: int
+    start_time: int
+    bundle: str
+    rootfs: str
+    created: str
+    cgroup: str
+    spec: oci.Spec
+
+    def status(self, directory: str) -> str:
+        """``created``, ``running``, ``paused`` or ``stopped``."""
+        if start_time(self.pid) != self.start_time:
+            return "stopped"
+        if os.path.exists(f"{directory}/{GATE}"):
+            return "created"
+        cgroup = open_cgroup(self.cgroup)
+        return "paused" if cgroup.exists() and cgroup.frozen() else "running"
+
+    def state(self, status: str) -> oci.State:
+        """The state as hooks and clients read it."""
+        return oci.State(
+            oci_version=self.spec.oci_version,
+            id=self.id,
+            status="running" if status == "paused" else status,
+            pid=0 if status == "stopped" else self.pid,
+            bundle=self.bundle,
+            annotations=self.spec.annotations,
+        )
+
+
+def start_time(pid: int) -> int:
+    """When process ``pid`` was started; -1 where there is none, or only its remains."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    return -1 if fields[0] in "ZX" else int(fields[19])
+
+
+class Store:
+    """All containers under one root directory."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def directory(self, id_: str) -> str:
+        """Where the container's files are."""
+        return f"{self._root}/{id_}"
+
+    def reserve(self, id_: str) -> str:
+        """Make the directory of a new container. Raises InvalidArgument, AlreadyExists."""
+        if not _ID.fullmatch(id_) or id_ in {".", ".."}:
+            raise InvalidArgument(f"invalid container ID format: {id_!r}")
+        os.makedirs(self._root, 0o711, exist_ok=True)
+        try:
+            os.mkdir(self.directory(id_), 0o711)
+        except FileExistsError:
+            raise AlreadyExists("container with given ID already exists") from None
+        return self.directory(id_)
+
+    def save(self, record: Record) -> None:
+        """Keep the record, whole or not at all."""
+        path = f"{self.directory(record.id)}/{_FILE}"
+        with open(f"{path}.part", "wb") as file:
+            file.write(msgspec.json.encode(record))
+        os.rename(f"{path}.part", path)
+
+    def get(self, id_: str) -> Container:
+        """The container. Raises NotFound."""
+        if not _ID.fullmatch(id_):
+            raise NotFound("container does not exist")
+        try:
+            with open(f"{self.directory(id_)}/{_FILE}", "rb") as file:
+                record = msgspec.json.decode(file.read(), type=Record)
+        except FileNotFoundError:
+            raise NotFound("container does not exist") from None
+        return Container(self, record)
+
+    def list(self) -> list[Container]:
+        """All containers, by id."""
+        try:
+            names = sorted(os.listdir(self._root))
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            try:
+                found.append(self.get(name))
+            except NotFound:
+                continue  # being made or removed
+        return found
+
+    def forget(self, id_: str) -> None:
+        """Remove the container's files."""
+        shutil.rmtree(self.directory(id_), ignore_errors=True)
+
+
+class Container:
+    """A container as it is now."""
+
+    def __init__(self, store: Store, record: Record) -> None:
+        self.store = store
+        self.record = record
+        self.directory = store.directory(record.id)
+
+    @property
+    def status(self) -> str:
+        """See ``Record.status``."""
+        return self.record.status(self.directory)
+
+    def open_init(self) -> InitHandle:
+        """A handle on the first process. Raises Conflict if it has ended."""
+        try:
+            pidfd = os.pidfd_open(self.record.pid)
+        except ProcessLookupError:
+            pidfd = -1
+        if pidfd < 0 or start_time(self.record.pid) != self.record.start_time:
+            if pidfd >= 0:
+                os.close(pidfd)
+            raise Conflict("container not running")
+        return InitHandle(pidfd)
+
+
+class InitHandle:
+    """A pidfd; close after use."""
+
+    def __init__(self, pidfd: int) -> None:
+        self.pidfd = pidfd
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.pidfd)
+
+    def signal(self, number: int) -> None:
+        """Send a signal; a process that has just ended has had its effect."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return

@@ -1,0 +1,112 @@
+"""What the host's root does for an init that is born into a user namespace.
+
+Such an init may not walk to the layers, write to the control groups or reach the bridge. So its
+parent opens what it needs beforehand (``lay_ground``), and does the rest from outside while the
+init waits for its ids (``settle``).
+
+Source: user_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from barque.errors import KernelError
+from barque.kernel import process as kp
+from barque.models import oci
+from barque.models.launch import ContainerLaunch
+from barque.runtime.init import Ground, enter_cgroup, fill_volume, filter_of
+from barque.runtime.mounts import plan_mounts
+from barque.runtime.network import configure
+from barque.runtime.process import rlimit_number
+from barque.runtime.rootfs import Root, open_bind, open_rootfs
+from barque.runtime.userns import check_mappings, open_user_namespace, write_mappings
+
+
+def wants_ground(spec: oci.Spec, joins: dict[str, int]) -> bool:
+    """Whether the container runs in a user namespace, made for it or joined."""
+    return "user" in joins or any(ns.type == "user" for ns in spec.linux.namespaces)
+
+
+def lay_ground(launch: ContainerLaunch, *, map_layers: bool) -> Ground:
+    """Open what the init cannot. ``map_layers``: show the snapshot's owners as mapped.
+
+    Raises InvalidArgument, KernelError.
+    """
+    linux = launch.spec.linux
+    check_mappings("uid", linux.uid_mappings)
+    check_mappings("gid", linux.gid_mappings)
+    idmap = open_user_namespace(linux.uid_mappings, linux.gid_mappings) if map_layers else -1
+    try:
+        rootfs = open_rootfs(launch.rootfs, idmap)
+    finally:
+        if idmap >= 0:
+            os.close(idmap)
+    for copy_up in launch.copy_ups:
+        fill_volume(Root.of(rootfs), copy_up)
+    binds = {
+        step.destination: open_bind(step)
+        for step in plan_mounts(launch.spec.mounts, linux)
+        if step.kind == "bind"
+    }
+    return Ground(filter_of(launch), rootfs, binds)
+
+
+def settle(pid: int, launch: ContainerLaunch, *, joined: bool) -> list[str]:
+    """Do what the waiting init ``pid`` cannot; return warnings. The caller has one thread.
+
+    ``joined``: its user namespace was there before and has its ids. Raises KernelError.
+    """
+    spec = launch.spec
+    if not joined:
+        write_mappings(pid, spec.linux.uid_mappings, spec.linux.gid_mappings)
+    enter_cgroup(spec, pid)
+    if any(ns.type == "network" and not ns.path for ns in spec.linux.namespaces):
+        _configure_network(pid, launch)
+    return _set_limits(pid, spec.process) if spec.process else []
+
+
+def _configure_network(pid: int, launch: ContainerLaunch) -> None:
+    """From inside the init's network namespace, but with the host's rights."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    theirs = kp.open_namespace(pid, "network")
+    try:
+        kp.setns(theirs, kp.CLONE_NEWNET)
+        try:
+            configure(launch.interfaces, own)
+        finally:
+            kp.setns(own, kp.CLONE_NEWNET)
+    finally:
+        os.close(theirs)
+        os.close(own)
+
+
+def _set_limits(pid: int, process: oci.Process) -> list[str]:
+    warnings = []
+    for limit in process.rlimits:
+        number = rlimit_number(limit)
+        hard = resource.prlimit(pid, number)[1]
+        wanted = (_native(limit.soft), _native(limit.hard))
+        try:
+            resource.prlimit(pid, number, wanted)
+        except PermissionError:
+            resource.prlimit(pid, number, (min(limit.soft, hard), hard))
+            warnings.append(f"{limit.type} stays at {hard}: it may not be raised to {limit.hard}")
+    if process.oom_score_adj is not None:
+        path = f"/proc/{pid}/oom_score_adj"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, str(process.oom_score_adj).encode())
+            finally:
+                os.close(fd)
+        except PermissionError:
+            warnings.append(f"oom_score_adj is not lowered to {process.oom_score_adj}: we may not")
+        except OSError as error:
+            raise KernelError("write", error.errno or 0, path) from None
+    return warnings
+
+
+def _native(value: int) -> int:
+    return resource.RLIM_INFINITY if value == 2**64 - 1 else value
