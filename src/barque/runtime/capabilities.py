@@ -255,6 +255,13 @@ def set_ambient(bits: int) -> None:
             )
 
 
+def keep_for_filter(capabilities: oci.Capabilities) -> None:
+    """Have in effect what the spec says, and CAP_SYS_ADMIN, without giving anything up yet."""
+    now = held()
+    effective = mask(capabilities.effective) | 1 << NUMBERS["CAP_SYS_ADMIN"]
+    set_capabilities(effective, now.permitted, now.inheritable)
+
+
 def set_final(capabilities: oci.Capabilities) -> None:
     """Set all but the bounding set, which must be cut before the user changes. KernelError."""
     set_capabilities(

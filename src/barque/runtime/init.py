@@ -46,7 +46,7 @@ from barque.runtime.process import (
     execute,
     read_filter,
 )
-from barque.runtime.rootfs import Root, copy_tree
+from barque.runtime.rootfs import Root, copy_tree, open_rootfs
 from barque.runtime.seccomp import compile_filter, notifies
 from barque.runtime.status import Mounted, Reporter, Unmapped
 from barque.runtime.userns import become_root
@@ -70,6 +70,8 @@ class InitIo(NamedTuple):
     joins: dict[str, int]
     mount_point: str
     console_size: tuple[int, int] | None
+    binds: dict[str, int]
+    """Sources of binds that were opened beforehand, by destination."""
     ground: Ground | None = None
     lifecycle: Lifecycle | None = None
 
@@ -77,13 +79,11 @@ class InitIo(NamedTuple):
 class Ground(NamedTuple):
     """What the host's root has prepared for an init in a user namespace. See outside.py.
 
-    ``rootfs`` is the root as a detached mount; ``binds`` are the sources of binds by
-    destination.
+    ``rootfs`` is the root as a detached mount.
     """
 
     bpf: Filter
     rootfs: int
-    binds: dict[str, int]
 
 
 class Lifecycle(NamedTuple):
@@ -116,8 +116,6 @@ def clone_flags(spec: oci.Spec, joins: Collection[str]) -> int:
         seen.add(namespace.type)
         if not namespace.path and namespace.type not in {*joins, "cgroup", "time"}:
             flags |= kp.NAMESPACES[namespace.type][0]
-    if not flags & kp.CLONE_NEWNS:
-        raise InvalidArgument("a container needs a mount namespace of its own")
     return flags
 
 
@@ -179,6 +177,9 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
     """Be in all namespaces and in the group; returns the filter, read while it could be."""
     spec, reporter, ground = launch.spec, io.reporter, io.ground
     own = {ns.type for ns in spec.linux.namespaces if not ns.path and ns.type not in io.joins}
+    if "time" in own:
+        reporter.stage = "time namespace"
+        kp.unshare(kp.CLONE_NEWTIME)
     if ground is not None:
         reporter.stage = "user namespace"
         reporter.ask(Unmapped())
@@ -196,7 +197,9 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         if kind not in {"pid", "user"}:
             kp.setns(fd, kp.NAMESPACES[kind][0])
     if "time" in own:
-        _enter_time(spec.linux.time_offsets)
+        if ground is None:
+            set_clocks("self", spec.linux.time_offsets)
+        _enter_time()
     reporter.stage = "network"
     if "network" in own and ground is None:
         configure(launch.interfaces, io.host_netns)
@@ -264,15 +267,19 @@ def enter_cgroup(spec: oci.Spec, pid: int = 0) -> None:
     cgroup.join(pid)
 
 
-def _enter_time(offsets: dict[str, oci.TimeOffset]) -> None:
-    """Make a time namespace, which execve enters (Linux 6.1; the older way is setns)."""
-    kp.unshare(kp.CLONE_NEWTIME)
+def set_clocks(process: str, offsets: dict[str, oci.TimeOffset]) -> None:
+    """Set the clocks of the time namespace that ``process`` (a pid, or ``self``) has made."""
     for clock, offset in offsets.items():
-        fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+        path = f"/proc/{process}/timens_offsets"
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, f"{clock} {offset.secs} {offset.nanosecs}\n".encode())
         finally:
             os.close(fd)
+
+
+def _enter_time() -> None:
+    """Be in the time namespace that unshare has made for children, whose clocks are set."""
     fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
     kp.setns(fd, kp.CLONE_NEWTIME)
     os.close(fd)
@@ -281,11 +288,14 @@ def _enter_time(offsets: dict[str, oci.TimeOffset]) -> None:
 def _mount_root(launch: ContainerLaunch, io: InitIo, steps: list[MountStep]) -> Root:
     """The root on its mount point, in a tree from which nothing travels to the host."""
     if io.ground is not None:
-        root = Root(_OPEN_MOUNT_POINT, io.ground.binds)
+        root = Root(_OPEN_MOUNT_POINT, io.binds)
         _stop_propagation()
         root.attach_root(io.ground.rootfs)
         return root
-    root = Root(io.mount_point)
+    root = Root(io.mount_point, io.binds)
+    if not any(ns.type == "mount" and not ns.path for ns in launch.spec.linux.namespaces):
+        root.keep_detached(open_rootfs(launch.rootfs))
+        return root
     root.hold(steps)
     _stop_propagation()
     root.mount_root(launch.rootfs)

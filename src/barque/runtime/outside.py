@@ -13,10 +13,11 @@ import os
 import resource
 
 from barque.errors import KernelError
+from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch
-from barque.runtime.init import Ground, enter_cgroup, fill_volume, filter_of
+from barque.runtime.init import Ground, enter_cgroup, fill_volume, filter_of, set_clocks
 from barque.runtime.mounts import plan_mounts
 from barque.runtime.network import configure
 from barque.runtime.process import rlimit_number
@@ -45,12 +46,24 @@ def lay_ground(launch: ContainerLaunch, *, map_layers: bool) -> Ground:
             os.close(idmap)
     for copy_up in launch.copy_ups:
         fill_volume(Root.of(rootfs), copy_up)
-    binds = {
-        step.destination: open_bind(step)
-        for step in plan_mounts(launch.spec.mounts, linux)
-        if step.kind == "bind"
-    }
-    return Ground(filter_of(launch), rootfs, binds)
+    return Ground(filter_of(launch), rootfs)
+
+
+def open_binds(spec: oci.Spec, *, everything: bool) -> dict[str, int]:
+    """Sources of binds, detached, by destination: the id-mapped ones, or all.
+
+    Mapping takes a process of its own, whose /proc entry an init in a new PID namespace would
+    look for in vain. The caller owns the descriptors.
+    """
+    binds = {}
+    for step in plan_mounts(spec.mounts, spec.linux):
+        if step.kind == "bind" and (everything or step.uid_mappings):
+            fd = binds[step.destination] = open_bind(step)
+            if step.uid_mappings:
+                userns = open_user_namespace([*step.uid_mappings], [*step.gid_mappings])
+                km.set_id_mapping(fd, userns, recursive=step.recursive, what=step.destination)
+                os.close(userns)
+    return binds
 
 
 def settle(pid: int, launch: ContainerLaunch, *, joined: bool) -> list[str]:
@@ -61,6 +74,7 @@ def settle(pid: int, launch: ContainerLaunch, *, joined: bool) -> list[str]:
     spec = launch.spec
     if not joined:
         write_mappings(pid, spec.linux.uid_mappings, spec.linux.gid_mappings)
+    set_clocks(str(pid), spec.linux.time_offsets)
     enter_cgroup(spec, pid)
     if any(ns.type == "network" and not ns.path for ns in spec.linux.namespaces):
         _configure_network(pid, launch)

@@ -11,12 +11,14 @@ The order matters and is the same for all::
                             directory, which may be named through one (CVE-2024-21626)
     no_new_privs            before the filter, which may need it
     bounding set            needs CAP_SETPCAP
-    seccomp                 needs CAP_SYS_ADMIN, unless no_new_privs is set: then last
     groups, gid, uid        keeping capabilities
-    capability sets         to what the spec says
     cwd                     as the user, so that its permissions count
     the program is looked for
-    start                   where it is apart from create (``Gate``): wait for it
+    seccomp                 needs CAP_SYS_ADMIN, unless no_new_privs is set: then last. All that
+                            it might forbid and that can be done before is done
+    capability sets         to what the spec says
+    start                   where it is apart from create (``Gate``): wait for it. The filter is
+                            loaded by then: its listener is the creator's to pass on
     execve
 """
 
@@ -167,22 +169,18 @@ def own_stdio(uid: int) -> None:
                 raise
 
 
-def change_identity(
-    process: oci.Process, identity: Identity, bpf: Filter, reporter: Reporter
-) -> None:
-    """Become the user with exactly the capabilities of the spec, under the filter."""
+def change_identity(process: oci.Process, identity: Identity) -> None:
+    """Become the user, with what he will have and what loading the filter still needs."""
     caps = process.capabilities or oci.Capabilities()
     if process.no_new_privileges:
         set_no_new_privileges()
     capabilities.drop_bounding(capabilities.mask(caps.bounding))
-    if bpf.code and not process.no_new_privileges:
-        _load(bpf, reporter, no_new_privileges=False)
     set_keep_capabilities(keep=True)
     os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
     set_keep_capabilities(keep=False)
-    capabilities.set_final(caps)
+    capabilities.keep_for_filter(caps)
 
 
 def environment(process: oci.Process, home: str) -> dict[bytes, bytes]:
@@ -272,7 +270,7 @@ def execute(
     kept = (reporter.fileno(), *preserved)
     close_from(3, keep=kept if gate is None else (*kept, gate.fileno()))
     own_stdio(identity.uid)
-    change_identity(process, identity, bpf, reporter)
+    change_identity(process, identity)
     os.umask(0o22 if process.user.umask is None else process.user.umask)
     reporter.stage = "working directory"
     enter_cwd(process.cwd)
@@ -280,11 +278,13 @@ def execute(
     variables = environment(process, identity.home)
     search = os.fsdecode(variables.get(b"PATH", _DEFAULT_PATH.encode()))
     program = find_executable(process.args[0], search)
-    if gate is not None:
-        gate.wait(reporter)
+    if bpf.code and not process.no_new_privileges:
+        _load(bpf, reporter, no_new_privileges=False)
+    capabilities.set_final(process.capabilities or oci.Capabilities())
     if bpf.code and process.no_new_privileges:
         _load(bpf, reporter, no_new_privileges=True)
     if gate is not None:
+        gate.wait(reporter)
         gate.pass_through()
     if as_init:
         fork_program(reporter)

@@ -25,7 +25,6 @@ from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
 from barque.runtime.mounts import MountStep
-from barque.runtime.userns import open_user_namespace
 
 _PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
@@ -131,13 +130,24 @@ def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
 
 
 def open_bind(step: MountStep) -> int:
-    """The source of a bind as a detached mount, with the owners that it is to show."""
-    mount_fd = km.clone_tree(step.source, recursive=step.recursive)
-    if step.uid_mappings:
-        userns = open_user_namespace([*step.uid_mappings], [*step.gid_mappings])
-        km.set_id_mapping(mount_fd, userns, recursive=step.recursive, what=step.destination)
-        os.close(userns)
-    return mount_fd
+    """The source of a bind as a detached mount."""
+    return km.clone_tree(step.source, recursive=step.recursive)
+
+
+def _renew(held: int, step: MountStep) -> int:
+    """A detached mount that was made before others, as one that is made now.
+
+    Since Linux 6.8 the table lists mounts by age, and the order of a spec's mounts is a promise.
+    Only Linux 6.15 clones detached mounts: in between, the order is all that is lost.
+    """
+    try:
+        renewed = km.clone_tree("", dir_fd=held, recursive=step.recursive)
+    except KernelError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return held
+    os.close(held)
+    return renewed
 
 
 class Root:
@@ -150,6 +160,7 @@ class Root:
         """
         self._mount_point = mount_point
         self._held = dict(binds or {})
+        self._detached = False
         self.fd = -1
 
     @classmethod
@@ -182,6 +193,16 @@ class Root:
         target = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         km.move_mount(detached, target, self._mount_point)
         os.close(target)
+        self.fd = detached
+
+    def keep_detached(self, detached: int) -> None:
+        """Build the root in no mount namespace at all (Linux 6.15).
+
+        For a container that shares the mount namespace of others: they see nothing of its
+        mounts, and these go with its last process.
+        """
+        km.set_attributes(detached, propagation=km.MS_PRIVATE, recursive=True, what="/")
+        self._detached = True
         self.fd = detached
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
@@ -247,7 +268,10 @@ class Root:
             self._filesystem(step)
 
     def _attach(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
-        km.move_mount(mount_fd, target_fd, step.destination)
+        # What is attached to a detached tree can be changed no more; elsewhere, kernels before
+        # 6.15 want a mount attached before others are put on it.
+        if not self._detached:
+            km.move_mount(mount_fd, target_fd, step.destination)
         if step.propagation:
             km.set_attributes(
                 mount_fd,
@@ -255,13 +279,14 @@ class Root:
                 recursive=step.propagation_recursive,
                 what=step.destination,
             )
+        if self._detached:
+            km.move_mount(mount_fd, target_fd, step.destination)
         os.close(target_fd)
         os.close(mount_fd)
 
     def _bind(self, step: MountStep) -> None:
         mount_fd = self._held.pop(step.destination, -1)
-        if mount_fd < 0:
-            mount_fd = open_bind(step)
+        mount_fd = open_bind(step) if mount_fd < 0 else _renew(mount_fd, step)
         if step.set or step.clear:
             km.set_attributes(mount_fd, set_=step.set, clear=step.clear, what=step.destination)
         if step.recursive_set or step.recursive_clear:
@@ -325,7 +350,8 @@ class Root:
             for controller, where in v1.items():
                 if where == mount_point and controller != name and "=" not in controller:
                     os.symlink(name, controller, dir_fd=tmpfs)
-        km.move_mount(tmpfs, target_fd, step.destination)
+        if not self._detached:
+            km.move_mount(tmpfs, target_fd, step.destination)
         for mount_point in dict.fromkeys(v1.values()):
             mount_fd = km.clone_tree(mount_point + cgroups_path)
             km.set_attributes(mount_fd, set_=step.set, what=mount_point)
@@ -335,12 +361,17 @@ class Root:
             os.close(mount_fd)
         if step.set & km.MOUNT_ATTR_RDONLY:
             km.set_attributes(tmpfs, set_=km.MOUNT_ATTR_RDONLY, what=step.destination)
+        if self._detached:
+            km.move_mount(tmpfs, target_fd, step.destination)
         os.close(tmpfs)
         os.close(target_fd)
 
     def enter(self) -> None:
         """Make the root the process's root, and let go of the host's tree."""
         os.fchdir(self.fd)
+        if self._detached:
+            os.chroot(".")
+            return
         km.pivot_root(".", ".")
         km.umount(".", km.MNT_DETACH)
         os.chdir("/")
@@ -367,23 +398,26 @@ class Root:
         self._mask(masked_paths)
 
     def _mask(self, paths: list[str]) -> None:
-        """Cover files with /dev/null and directories with one empty read-only tmpfs."""
+        """Cover files with /dev/null and directories with one empty read-only tmpfs.
+
+        The tmpfs is cloned where it is attached: kernels before 6.15 clone no detached mount.
+        """
         empty = null = -1
         for path in paths:
             fd = self.find(path)
             if fd < 0:
                 continue
-            if stat.S_ISDIR(os.fstat(fd).st_mode):
-                if empty < 0:
-                    options = ("size=0", "nr_inodes=2", "mode=755")
-                    empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
-                cover = km.clone_tree("", dir_fd=empty)
-            else:
-                if null < 0:
-                    null = self._open_null()
+            if not stat.S_ISDIR(os.fstat(fd).st_mode):
+                null = self._open_null() if null < 0 else null
                 cover = km.clone_tree("", dir_fd=null)
+            elif empty < 0:
+                options = ("size=0", "nr_inodes=2", "mode=755")
+                cover = empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
+            else:
+                cover = km.clone_tree("", dir_fd=empty)
             km.move_mount(cover, fd, path)
-            os.close(cover)
+            if cover != empty:
+                os.close(cover)
             os.close(fd)
         for fd in (empty, null):
             if fd >= 0:

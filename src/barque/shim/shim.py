@@ -114,7 +114,7 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
 
     def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
         size = launch.streams.console_size
-        io = InitIo(reporter, stdio, host_netns, joins, launch.mount_point, size)
+        io = InitIo(reporter, stdio, host_netns, joins, launch.mount_point, size, {})
         run_init(lambda: _decode_container(p.read_document(document)), io)
 
     def work() -> Process:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from barque.errors import InvalidArgument, NotImplementedHere
+from barque.errors import InvalidArgument
 from barque.models import oci
 from barque.runtime import seccomp
 

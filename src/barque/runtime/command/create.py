@@ -28,7 +28,7 @@ from barque.runtime.command.state import Record, Store, start_time
 from barque.runtime.gate import StartGate, make_gate
 from barque.runtime.hooks import run_hooks
 from barque.runtime.init import Ground, InitIo, Lifecycle, clone_flags, run_init
-from barque.runtime.outside import lay_ground, settle, wants_ground
+from barque.runtime.outside import lay_ground, open_binds, settle, wants_ground
 from barque.runtime.status import Reporter
 
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
@@ -80,12 +80,10 @@ def create(store: Store, id_: str, options: Options) -> tuple[Record, Process]:
         raise InvalidArgument(f"root.path {rootfs!r} is not a directory")
     spec.linux.cgroups_path = f"/{spec.linux.cgroups_path.strip('/') or id_}"
     _make_absolute(spec, bundle)
-    cgroup = open_cgroup(spec.linux.cgroups_path)
-    if cgroup.exists() and (left := cgroup.pids()):
-        raise Conflict(f"container's cgroup is not empty: {len(left)} process(es) found")
     with ExitStack() as undo:
         directory = store.reserve(id_)
         undo.callback(store.forget, id_)
+        _check_empty(spec.linux.cgroups_path)
         undo.callback(_remove_cgroup, spec.linux.cgroups_path)
         record = Record(
             id=id_,
@@ -111,6 +109,12 @@ def _make_absolute(spec: oci.Spec, bundle: str) -> None:
     for mount in spec.mounts:
         if mount.type == "bind" or {"bind", "rbind"} & set(mount.options):
             mount.source = os.path.join(bundle, mount.source)
+
+
+def _check_empty(path: str) -> None:
+    cgroup = open_cgroup(path)
+    if cgroup.exists() and (left := cgroup.pids()):
+        raise Conflict(f"container's cgroup is not empty: {len(left)} process(es) found")
 
 
 def _remove_cgroup(path: str) -> None:
@@ -182,19 +186,21 @@ class _Creation:
     def run(self) -> Process:
         """Make the process, and follow it to its gate."""
         spec = self._spec
-        ground = None
-        if wants_ground(spec, self._joins):
-            ground = lay_ground(self._launch, map_layers=False)
+        mapped = wants_ground(spec, self._joins)
+        ground = lay_ground(self._launch, map_layers=False) if mapped else None
+        binds = open_binds(spec, everything=mapped)
         listen_fds = int(os.environ.get("LISTEN_FDS", "0") or 0)
         if listen_fds and spec.process is not None:
             spec.process.env += [f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]
         kept = preserved(self._options.preserve_fds)
         flags = clone_flags(spec, self._joins)
         pid, pidfd, status = spawn(
-            flags, self._joins, lambda reporter: self._init(reporter, ground, kept)
+            flags, self._joins, lambda reporter: self._init(reporter, ground, binds, kept)
         )
-        for fd in (self._gate, *self._joins.values(), *_descriptors(ground)):
+        for fd in (self._gate, *self._joins.values(), *binds.values()):
             os.close(fd)
+        if ground is not None:
+            os.close(ground.rootfs)
         duties = Duties(self._on_unmapped, self._on_mounted, self._on_listener)
         process = follow(pid, pidfd, status, duties)
         if process.master >= 0 and self._options.console_socket:
@@ -203,7 +209,13 @@ class _Creation:
             process = process._replace(master=-1)
         return process
 
-    def _init(self, reporter: Reporter, ground: Ground | None, kept: tuple[int, ...]) -> None:
+    def _init(
+        self,
+        reporter: Reporter,
+        ground: Ground | None,
+        binds: dict[str, int],
+        kept: tuple[int, ...],
+    ) -> None:
         process = self._spec.process
         terminal = process is not None and process.terminal
         size = process.console_size if process is not None else None
@@ -224,6 +236,7 @@ class _Creation:
             self._joins,
             self._record.rootfs,
             (size.height, size.width) if size else None,
+            binds,
             ground,
             lifecycle,
         )
@@ -233,9 +246,10 @@ class _Creation:
         return settle(pid, self._launch, joined="user" in self._joins)
 
     def _on_mounted(self, pid: int) -> None:
-        state = self._record.state("creating")
+        state = self._record.state("created")  # what it was before 1.0.2 had "creating"
         state.pid = pid
         run_hooks("prestart", self._hooks.prestart, state)
+        state.status = "creating"
         run_hooks("createRuntime", self._hooks.create_runtime, state)
 
     def _on_listener(self, pid: int, fd: int) -> None:
@@ -267,7 +281,3 @@ def _send_listener(path: str, document: bytes, fd: int) -> None:
         ) from None
     finally:
         end.close()
-
-
-def _descriptors(ground: Ground | None) -> list[int]:
-    return [ground.rootfs, *ground.binds.values()] if ground else []
