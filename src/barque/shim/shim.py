@@ -23,9 +23,18 @@ from typing import NoReturn
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import BarqueError
+from barque.errors import BarqueError, KernelError
 from barque.kernel import process as kp
-from barque.kernel.seqpacket import MSG_DONTWAIT, Socket, accept, from_fd, listen, receive, send
+from barque.kernel.seqpacket import (
+    MSG_DONTWAIT,
+    Socket,
+    accept,
+    from_fd,
+    listen,
+    new,
+    receive,
+    send,
+)
 from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord
 from barque.runtime.execs import ExecIo, run_exec
 from barque.runtime.init import InitIo, run_init
@@ -49,6 +58,7 @@ from barque.shim.task import (
 _ACK_TIMEOUT_S = 1.0
 _KILL_TIMEOUT_S = 2.0
 _TICK_S = 1.0
+_IN_ADVANCE = kp.CLONE_NEWUTS | kp.CLONE_NEWIPC | kp.CLONE_NEWNET
 
 _decode_container = msgspec.json.Decoder(ContainerLaunch).decode
 _decode_exec = msgspec.json.Decoder(ExecLaunch).decode
@@ -84,33 +94,56 @@ def main(end: Socket, title: kp.Title) -> NoReturn:
         if locks:  # and held for as long as we live; see protocol.Launch
             title.set(f"barque-shim {id_.decode()}")
             outcome, kept = helper.take()
-            poll = select.poll()
-            for fd in kept:
-                poll.register(fd, select.POLLIN)
-            if kept:
-                poll.poll()
+            _sleep(helper, kept)
             Shim(p.decode_launch(launch), outcome, kept).run()
         code = 0
     finally:
         os._exit(code)
 
 
+def _sleep(helper: Helper, fds: list[int]) -> None:
+    """Sleep until one of ``fds`` is ready.
+
+    The helper takes a while to end, and a container may be faster: it is reaped on the way, or
+    by whom our own end leaves it to.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    if fds:
+        poll.register(helper.pidfd, select.POLLIN)
+        if [fd for fd, _ in poll.poll()] == [helper.pidfd]:
+            poll.unregister(helper.pidfd)
+            helper.reap()
+            poll.poll()
+
+
 def _start_container(end: Socket, out: Socket) -> NoReturn:
     """The helper: wait for a Launch on ``end``, pass it and its lock on, carry it out.
 
+    While it waits it has entered the namespaces that most containers have: making them takes
+    the kernel as long as all other system calls of a start. A container that does without is
+    born into those of the shim. The listener stays with the shim, and is of its network
+    namespace.
+
     Its second message carries: control, listener, clients, the process's descriptors.
     """
+    host_netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    outside = os.pidfd_open(os.getppid())
+    listener = new()
+    kp.unshare(_IN_ADVANCE)
     data, fds = receive(end)
     if not data:
-        os._exit(0)  # the spawner has gone, there will be no container
+        os._exit(0)  # the engine has gone, there will be no container
     end.close()
     lock, control, document, *rest = fds
     send(out, data, [lock])
     launch = p.decode_launch(data.partition(b"\n")[2])
     clients, join_fds = rest[: len(launch.clients)], rest[len(launch.clients) :]
     joins = {kind: join_fds[index] for kind, index in launch.joins.items()}
-    listener = listen(launch.directory, p.SOCKET_NAME)
-    host_netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    listen(listener, launch.directory, p.SOCKET_NAME)
+    if without := _IN_ADVANCE & ~launch.clone_flags:
+        kp.setns(outside, without)
 
     def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
         size = launch.streams.console_size
@@ -118,7 +151,7 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
         run_init(lambda: _decode_container(p.read_document(document)), io)
 
     def work() -> Process:
-        return start(launch.streams, launch.clone_flags, joins.get("pid", -1), child)
+        return start(launch.streams, launch.clone_flags & ~_IN_ADVANCE, joins.get("pid", -1), child)
 
     def tell_engine(process: Process) -> None:
         send(from_fd(control), p.encode(p.Started(process.pid, process.warnings)))
@@ -255,8 +288,11 @@ class Shim:
             return False
         try:
             out_of_memory = cgroup.oom_kills() > 0
-            cgroup.kill()
-            cgroup.remove()
+            try:
+                cgroup.remove(timeout_s=0)
+            except KernelError:  # some are left that were not killed with a PID namespace
+                cgroup.kill()
+                cgroup.remove()
         except BarqueError:
             # A process in uninterruptible sleep keeps the group; the engine removes groups
             # without a container when it starts and when it removes the container.
@@ -421,6 +457,7 @@ class Shim:
     def _take_exec(self, helper: Helper, request: p.Exec, clients: list[int]) -> p.Reply:
         """Take over what the helper has started, or learn why it has not."""
         self._loop.forget(helper.end.fileno())
+        self._loop.watch(helper.pidfd, select.EPOLLIN, lambda *_: self._reap(helper))
         try:
             process = received(*helper.take(), request.streams)
         except StartError as error:
@@ -441,6 +478,10 @@ class Shim:
         if self._exited:
             self._end_exec_with_container(exec_)
         return p.Reply(request.seq, pid=process.pid)
+
+    def _reap(self, helper: Helper) -> None:
+        self._loop.forget(helper.pidfd)
+        helper.reap()
 
     def _on_failed_ended(self, pidfd: int, _events: int) -> None:
         """Reap a process that did not become its program."""

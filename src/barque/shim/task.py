@@ -196,17 +196,24 @@ def received(data: bytes, fds: list[int], streams: Streams) -> Process:
 
 
 class Helper(NamedTuple):
-    """A forked helper at work; ``end`` becomes readable when it has something to tell."""
+    """A forked helper at work; ``end`` becomes readable when it has something to tell.
 
-    pid: int
+    ``pidfd`` becomes readable when it has ended, which takes longer than what it does.
+    """
+
+    pidfd: int
     end: Socket
 
     def take(self) -> tuple[bytes, list[int]]:
-        """Wait for the message, of which the descriptors are ours, and for the helper's end."""
+        """Wait for the last message, of which the descriptors are ours. Then ``reap``."""
         message = receive(self.end)
         self.end.close()
-        os.waitpid(self.pid, 0)
         return message
+
+    def reap(self) -> None:
+        """Wait for the helper's end."""
+        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        os.close(self.pidfd)
 
 
 def fork_helper(program: Callable[[Socket], NoReturn], borrowed: list[int]) -> Helper:
@@ -215,8 +222,8 @@ def fork_helper(program: Callable[[Socket], NoReturn], borrowed: list[int]) -> H
     ``borrowed`` are descriptors that only the helper uses; they are closed here.
     """
     ours, theirs = pair()
-    helper = os.fork()
-    if helper == 0:
+    pid = kp.fork()
+    if pid == 0:
         try:
             ours.close()
             program(theirs)
@@ -225,7 +232,7 @@ def fork_helper(program: Callable[[Socket], NoReturn], borrowed: list[int]) -> H
     theirs.close()
     for fd in borrowed:
         os.close(fd)
-    return Helper(helper, ours)
+    return Helper(os.pidfd_open(pid), ours)
 
 
 def exit_status(pidfd: int) -> int:
