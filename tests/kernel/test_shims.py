@@ -62,6 +62,54 @@ def test_program_sees_its_own_world(run: Runner) -> None:
     run(body)
 
 
+@pytest.mark.parametrize("kind", ["network", "ipc", "uts"])
+def test_namespaces_that_are_the_hosts(run: Runner, kind: str) -> None:
+    """The helper that waits is in new ones already, and goes back for this container."""
+    kinds = {"network": "net", "ipc": "ipc", "uts": "uts"}
+
+    async def body(h: Harness) -> None:
+        ours, theirs = client()
+        script = "; ".join(f"readlink /proc/self/ns/{name}" for name in kinds.values())
+        launch = h.launch("shares", ["sh", "-c", script])
+        launch.spec.hostname = ""
+        linux = launch.spec.linux
+        linux.namespaces = [wanted for wanted in linux.namespaces if wanted.type != kind]
+        launch.spec.mounts = [mount for mount in launch.spec.mounts if mount.type != "mqueue"]
+        await h.start("shares", launch, theirs)
+        output = (await read_all(ours)).decode()
+        assert (await h.exit("shares")).code == 0
+        shared = {name for name in kinds.values() if os.readlink(f"/proc/self/ns/{name}") in output}
+        assert shared == {kinds[kind]}
+        assert os.readlink("/proc/self/ns/uts") == os.readlink(f"/proc/{h.spawner_pid}/ns/uts")
+
+    run(body)
+
+
+def test_a_shim_keeps_no_helper(run: Runner) -> None:
+    """However early the container keeps it busy: only the init is its child."""
+
+    async def body(h: Harness) -> None:
+        ours, theirs = client()
+        script = "i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done; exec sleep 100"
+        init = await h.start("busy", h.launch("busy", ["sh", "-c", script]), theirs)
+        await read_until(ours, b"\n1999\n")
+        await h.exec("busy", "x1", ["true"])
+        assert await h.exec_exit("x1") == 0
+        shim = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
+        await wait_for(lambda: _children(shim) == [init])
+        await h.host.signal(ContainerId("busy"), signal.SIGKILL)
+        assert (await h.exit("busy")).code == 137
+
+    run(body)
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until it is so, 10 s at most."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def test_protected_paths_stay_protected(run: Runner) -> None:
     async def body(h: Harness) -> None:
         ours, theirs = client()

@@ -105,18 +105,27 @@ def _read_link(path: Path) -> str:
     return str(path.readlink())
 
 
-def _network_namespaces() -> set[str]:
-    """Return the namespaces that a process is in or a descriptor or mount holds."""
+def _network_namespaces() -> list[str]:
+    """Return the namespaces that a process is in or a descriptor or mount holds.
+
+    Those that waiting shims have ready for the next containers all have the same name.
+    """
     links = set()
+    ready = []
     for process in _processes():
-        links.add(_gone_is_none(_read_link, process / "ns/net"))
+        link = _gone_is_none(_read_link, process / "ns/net")
+        if _describe(process) == "barque-shim" and link != os.readlink("/proc/self/ns/net"):
+            ready.append("of a waiting shim")
+            continue
+        links.add(link)
         try:
             descriptors = list((process / "fd").iterdir())
         except (FileNotFoundError, ProcessLookupError):
             continue
         links.update(_gone_is_none(_read_link, descriptor) for descriptor in descriptors)
     found = {match[1] for link in links if link and (match := _NETWORK_NAMESPACE.fullmatch(link))}
-    return found | set(_NETWORK_NAMESPACE.findall(Path("/proc/self/mountinfo").read_text()))
+    found |= set(_NETWORK_NAMESPACE.findall(Path("/proc/self/mountinfo").read_text()))
+    return [*found, *ready]
 
 
 def _firewall() -> Iterator[str]:

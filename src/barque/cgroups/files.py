@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable
 from barque.errors import KernelError
 
 
-def write(directory: str, name: str, value: str) -> None:
-    """Write ``value`` in one write(2), as control files want it. Raises KernelError."""
+def write(directory: str, name: str, *values: str) -> None:
+    """Write each value in one write(2), as control files want it. Raises KernelError."""
     path = f"{directory}/{name}"
+    value = ""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, value.encode())
+            for value in values:
+                os.write(fd, value.encode())
         finally:
             os.close(fd)
     except OSError as error:
@@ -56,20 +58,29 @@ def remove_tree(directory: str, deadline: float) -> None:
     A group is busy for a moment after its last process has ended; retried until ``deadline``
     (monotonic seconds). Raises KernelError(EBUSY) after that.
     """
-    for path in walk(directory):
-        wait_s = 0.0005
-        while True:
-            try:
-                os.rmdir(path)
-            except FileNotFoundError:
-                break
-            except OSError as error:
-                if time.monotonic() + wait_s > deadline:
-                    raise KernelError("rmdir", error.errno or 0, path) from None
-                time.sleep(wait_s)
-                wait_s = min(wait_s * 2, 0.05)
-            else:
-                break
+    try:
+        os.rmdir(directory)  # most have nothing below
+    except FileNotFoundError:
+        return
+    except OSError:
+        for path in walk(directory):
+            _remove(path, deadline)
+
+
+def _remove(path: str, deadline: float) -> None:
+    wait_s = 0.0005
+    while True:
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if time.monotonic() + wait_s > deadline:
+                raise KernelError("rmdir", error.errno or 0, path) from None
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 2, 0.05)
+        else:
+            return
 
 
 def kill_all(pids: Callable[[], list[int]], rounds: int = 20) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from itertools import groupby
 
 from barque.cgroups.files import kill_all, read, remove_tree, walk, write
 from barque.errors import FailedPrecondition, KernelError
@@ -88,14 +89,9 @@ class CgroupV1:
 
     def _apply_devices(self, rules: list[oci.DeviceRule]) -> None:
         directory = self.directory("devices")
-        for rule in rules:
-            name = "devices.allow" if rule.allow else "devices.deny"
-            if rule.type in {"a", ""}:
-                write(directory, name, "a")
-                continue
-            major = "*" if rule.major is None or rule.major < 0 else rule.major
-            minor = "*" if rule.minor is None or rule.minor < 0 else rule.minor
-            write(directory, name, f"{rule.type} {major}:{minor} {rule.access}")
+        for allow, group in groupby(rules, lambda rule: rule.allow):
+            name = "devices.allow" if allow else "devices.deny"
+            write(directory, name, *map(_device_rule, group))
 
     def _apply_memory(self, memory: oci.Memory) -> None:
         directory = self.directory("memory")
@@ -231,3 +227,11 @@ class CgroupV1:
         deadline = time.monotonic() + timeout_s
         for directory in self._directories():
             remove_tree(directory, deadline)
+
+
+def _device_rule(rule: oci.DeviceRule) -> str:
+    if rule.type in {"a", ""}:
+        return "a"
+    major = "*" if rule.major is None or rule.major < 0 else rule.major
+    minor = "*" if rule.minor is None or rule.minor < 0 else rule.minor
+    return f"{rule.type} {major}:{minor} {rule.access}"

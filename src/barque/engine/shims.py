@@ -29,6 +29,8 @@ _REPLY_TIMEOUT_S = 15.0
 _START_TIMEOUT_S = 125.0
 _LOOK_AGAIN_S = 0.02
 _SPAWNERS = 4
+_SHIMS = 8
+_LOOK = "look for who does that, the kernel for lack of memory for instance"
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 _encode = msgspec.json.Encoder().encode
@@ -102,7 +104,7 @@ class ShimHost:
 
     def __init__(self, spawner: Spawner, exec_root: Path, listener: ShimListener | None) -> None:
         self._spawner = spawner
-        self._replacing = asyncio.Lock()
+        self._taking = asyncio.Lock()
         self._directory = exec_root / "shims"
         self._mount_point = exec_root / "rootfs"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -176,7 +178,7 @@ class ShimHost:
         clients: list[Client],
         namespace_fds: list[int],
     ) -> _Shim:
-        """Send the spawner all that a shim needs. The descriptors stay the caller's."""
+        """Send a waiting shim all that it needs. The descriptors stay the caller's."""
         self.forget(id_)
         os.mkdir(self.directory(id_), 0o700)
         lock = self._lock(id_)
@@ -207,24 +209,68 @@ class ShimHost:
         return self._adopt(id_, ours)
 
     async def _send_launch(self, data: bytes, fds: list[int]) -> None:
-        """Send to the spawner, or to a new one if it was killed."""
-        for _ in range(_SPAWNERS):
-            end = self._spawner.end
+        """Send to a waiting shim, or to the next one if that was killed."""
+        for _ in range(_SHIMS):
+            shim = await self._take_shim()
             try:
-                await self._send(end, data, fds)
-            except KernelError as error:
+                seqpacket.send(shim, data, fds)
+            except OSError as error:
                 if error.errno not in _GONE:
-                    raise
+                    raise KernelError("send to the shim", error.errno or 0) from None
             else:
                 return
-            async with self._replacing:
-                if self._spawner.end is end:
-                    _log.error("the spawner was killed: starting another")
-                    self._spawner.replace(await asyncio.to_thread(start_ready_spawner))
-        raise FailedPrecondition(
-            "the spawner is killed again and again: look for who does that, the kernel for lack "
-            "of memory for instance"
-        )
+            finally:
+                shim.close()
+                await self._ask_for_another()
+        raise FailedPrecondition(f"the waiting shims are killed again and again: {_LOOK}")
+
+    async def _take_shim(self) -> seqpacket.Socket:
+        """The socket of a waiting shim; from a new spawner if ours was killed."""
+        async with self._taking:
+            for _ in range(_SPAWNERS):
+                end = self._spawner.end
+                try:
+                    return await self._receive_shim(end)
+                except OSError:
+                    await self._replace_spawner(end)
+        raise FailedPrecondition(f"the spawner is killed again and again: {_LOOK}")
+
+    async def _ask_for_another(self) -> None:
+        """Have the shim replaced that was taken; not before that one is at work."""
+        end = self._spawner.end
+        try:
+            end.send(p.ANOTHER)
+        except OSError:
+            async with self._taking:
+                await self._replace_spawner(end)
+
+    async def _replace_spawner(self, end: seqpacket.Socket) -> None:
+        """Start another spawner if that of ``end``, which was killed, still is ours. Locked."""
+        if self._spawner.end is end:
+            _log.error("the spawner was killed: starting another")
+            self._spawner.replace(await asyncio.to_thread(start_ready_spawner))
+
+    async def _receive_shim(self, end: seqpacket.Socket) -> seqpacket.Socket:
+        """The next shim that the spawner has forked. Raises OSError if the spawner has gone."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data, fds = seqpacket.receive(end)
+            except BlockingIOError:
+                readable = loop.create_future()
+                loop.add_reader(end.fileno(), _resolve, readable)
+                try:
+                    await asyncio.wait_for(readable, _REPLY_TIMEOUT_S)
+                except TimeoutError:
+                    raise FailedPrecondition(
+                        f"the spawner has forked no shim for {_REPLY_TIMEOUT_S:.0f} s"
+                    ) from None
+                finally:
+                    loop.remove_reader(end.fileno())
+            else:
+                if not data:
+                    raise ConnectionResetError
+                return seqpacket.from_fd(fds[0])
 
     async def _send(self, end: seqpacket.Socket, data: bytes, fds: list[int]) -> None:
         """Send one datagram; wait while the peer's queue is full, _REPLY_TIMEOUT_S at most.
@@ -243,13 +289,13 @@ class ShimHost:
                     await asyncio.wait_for(writable, _REPLY_TIMEOUT_S)
                 except TimeoutError:
                     raise FailedPrecondition(
-                        f"the spawner or shim has taken no request for {_REPLY_TIMEOUT_S:.0f} s"
+                        f"the shim has taken no request for {_REPLY_TIMEOUT_S:.0f} s"
                     ) from None
                 finally:
                     loop.remove_writer(duplicate)
                     os.close(duplicate)
             except OSError as error:
-                raise KernelError("send to the spawner or shim", error.errno or 0) from None
+                raise KernelError("send to the shim", error.errno or 0) from None
             else:
                 return
 

@@ -19,9 +19,9 @@ Everything is synchronous and never waits: the kernel's answer is in the socket'
 
 from __future__ import annotations
 
+import _socket as socket  # as in seqpacket: without the classes around it
 import errno
 import fcntl
-import socket
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple, Self

@@ -58,11 +58,29 @@ def clone_sibling(flags: int) -> tuple[int, int]:
     The child's parent is the caller's own (CLONE_PARENT). Only for a process with one
     thread. The child ends with ``os._exit`` or execve.
     """
+    return _clone(flags | CLONE_PARENT, 0, "the container's init")
+
+
+def clone_beside(init_pidfd: int) -> tuple[int, int]:
+    """Fork into the PID namespace of another process. As ``clone_sibling`` otherwise."""
+    own = os.pidfd_open(os.getpid())
+    setns(init_pidfd, CLONE_NEWPID)
+    pid = -1
+    try:
+        pid, pidfd = _clone(0, signal.SIGCHLD, "a process of the container")
+    finally:
+        if pid:
+            setns(own, CLONE_NEWPID)
+        os.close(own)
+    return pid, pidfd
+
+
+def _clone(flags: int, exit_signal: int, what: str) -> tuple[int, int]:
     pidfd = ctypes.c_int(-1)
     args = _clone_args.pack(
-        flags | CLONE_PIDFD | CLONE_PARENT, ctypes.addressof(pidfd), 0, 0, 0, 0, 0, 0, 0, 0, 0
+        flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, exit_signal, 0, 0, 0, 0, 0, 0
     )
-    pid = syscall("clone3", _CLONE3, args, len(args), path="the container's init")
+    pid = syscall("clone3", _CLONE3, args, len(args), path=what)
     return (pid, pidfd.value) if pid else (0, -1)
 
 

@@ -35,16 +35,14 @@ def from_fd(fd: int) -> Socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=fd)
 
 
-def listen(directory: str, name: str) -> Socket:
-    """A listening socket at ``directory/name``, however long that path is."""
-    listener = new()
+def listen(listener: Socket, directory: str, name: str) -> None:
+    """Let the new socket listen at ``directory/name``, however long that path is."""
     fd = os.open(directory, os.O_PATH | os.O_CLOEXEC)
     try:
         listener.bind(f"/proc/self/fd/{fd}/{name}")  # an address holds 107 bytes
     finally:
         os.close(fd)
     listener.listen(4)
-    return listener
 
 
 def connect(directory: str, name: str) -> Socket:

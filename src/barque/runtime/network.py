@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 from barque.errors import KernelError
 from barque.kernel.netlink import (
@@ -23,7 +22,7 @@ from barque.kernel.netlink import (
 from barque.kernel.process import CLONE_NEWNET, setns
 from barque.models.launch import Interface
 
-_DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+_DISABLE_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
 
 
 def configure(interfaces: list[Interface], host_netns_fd: int) -> None:
@@ -106,5 +105,5 @@ class _Ipv6Default:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return
-            raise KernelError("write", error.errno or 0, str(_DISABLE_IPV6)) from error
+            raise KernelError("write", error.errno or 0, _DISABLE_IPV6) from error
         self._disabled = disabled

@@ -24,6 +24,7 @@ The order matters and is the same for all::
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the calls, without enumerations around them
 import errno
 import os
 import resource
@@ -139,7 +140,8 @@ def restore_signals() -> None:
     the engine was started in the background of a shell.
     """
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        if _signal.getsignal(number) != _signal.SIG_DFL:
+            _signal.signal(number, _signal.SIG_DFL)
 
 
 def connect_stdio(stdio: tuple[int, int, int] | None, slave: int) -> None:

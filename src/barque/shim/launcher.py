@@ -12,12 +12,13 @@ import sys
 from barque.errors import FailedPrecondition
 from barque.kernel import seqpacket
 from barque.runtime.sealed import sealed_interpreter
+from barque.shim.protocol import READY
 
 _READY_TIMEOUT_S = 30.0
 
 
 class Spawner:
-    """A running spawner. ``end`` takes Launch datagrams; closing it ends the spawner.
+    """A running spawner. ``end`` is where waiting shims come from; closing it ends the spawner.
 
     If somebody kills the process, ``replace`` puts another one in its place.
     """
@@ -38,7 +39,7 @@ class Spawner:
             greeting = self.end.recv(16)
         except OSError:  # a timeout, or a reset connection
             greeting = b""
-        if greeting != b"ready":
+        if greeting != READY:
             self.close()
             raise FailedPrecondition(
                 "the spawner did not start: run `barqued` in a terminal to see why"
@@ -70,7 +71,7 @@ def start_spawner() -> Spawner:
     memfd = sealed_interpreter()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "barque.shim.spawner", str(theirs.fileno())],
+            [sys.executable, "-I", "-m", "barque.shim", str(theirs.fileno())],
             executable=f"/proc/self/fd/{memfd}",
             pass_fds=(memfd, theirs.fileno()),
             stdin=subprocess.DEVNULL,

@@ -6,8 +6,10 @@ message is always small.
 
 ::
 
-    engine → spawner   Launch                 + lock, control, document, clients…, joins…
-    spawner → shim     the same datagram, in the fork
+    spawner → engine   READY                  once: everything is loaded
+    spawner → engine   SHIM                   + the socket of a shim that waits
+    engine → spawner   ANOTHER                one of them was taken
+    engine → shim      Launch                 + lock, control, document, clients…, joins…
     shim → engine      Started | StartFailed        first on the control socket
     engine → shim      Attach, Exec, Signal, …      each has a sequence number
     shim → engine      Reply                        with the same number
@@ -28,6 +30,8 @@ from barque.models.launch import ExitRecord, LogTarget
 
 EXIT_RECORD = "exit.json"
 SOCKET_NAME = "shim.sock"
+
+READY, SHIM, ANOTHER = b"ready", b"shim", b"another"
 
 
 class ClientSpec(msgspec.Struct, omit_defaults=True):
@@ -56,9 +60,9 @@ class Launch(msgspec.Struct, tag="launch"):
     the shim's own, made by the engine; ``mount_point`` an empty directory.
 
     The lock is an open ``directory`` with flock(2) on it. From the moment the message is sent it
-    is held by whoever carries the start on: the message in the spawner's queue, the spawner, the
-    shim. So whether a container has anybody who runs or will run it is known from the lock, also
-    to an engine that was started in between.
+    is held by whoever carries the start on: the message in the waiting shim's queue, the shim's
+    helper, the shim. So whether a container has anybody who runs or will run it is known from the
+    lock, also to an engine that was started in between.
     """
 
     id: str

@@ -18,37 +18,49 @@ import os
 import select
 import signal
 import time
-from typing import NoReturn
+from functools import partial
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import BarqueError
+from barque.errors import BarqueError, KernelError
 from barque.kernel import process as kp
-from barque.kernel.seqpacket import MSG_DONTWAIT, Socket, accept, from_fd, listen, receive, send
+from barque.kernel.seqpacket import (
+    MSG_DONTWAIT,
+    Socket,
+    accept,
+    from_fd,
+    listen,
+    new,
+    receive,
+    send,
+)
 from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord
 from barque.runtime.execs import ExecIo, run_exec
 from barque.runtime.init import InitIo, run_init
-from barque.runtime.status import Reporter
+from barque.runtime.status import Reporter, describe
 from barque.shim import protocol as p
 from barque.shim.clients import Client
 from barque.shim.logfile import LogFile, timestamp
 from barque.shim.loop import Loop
 from barque.shim.streams import ProcessStreams
 from barque.shim.task import (
-    Helper,
+    START_TIMEOUT_S,
     Process,
     StartError,
+    Starting,
     exit_status,
+    follow,
     fork_helper,
     received,
     run_helper,
-    start,
 )
 
 _ACK_TIMEOUT_S = 1.0
 _KILL_TIMEOUT_S = 2.0
 _TICK_S = 1.0
+_IN_ADVANCE = kp.CLONE_NEWUTS | kp.CLONE_NEWIPC | kp.CLONE_NEWNET
 
 _decode_container = msgspec.json.Decoder(ContainerLaunch).decode
 _decode_exec = msgspec.json.Decoder(ExecLaunch).decode
@@ -66,6 +78,16 @@ class _Exec:
         self.acknowledged = False
 
 
+class _StartingExec(NamedTuple):
+    """An exec on its way, and whom to tell. ``deadline`` is monotonic seconds."""
+
+    starting: Starting
+    request: p.Exec
+    clients: list[int]
+    engine: Socket
+    deadline: float
+
+
 def main(end: Socket, title: kp.Title) -> NoReturn:
     """The forked shim's program: wait for a container on ``end``, and be its parent. No return.
 
@@ -77,40 +99,75 @@ def main(end: Socket, title: kp.Title) -> NoReturn:
     try:
         os.setsid()
         title.set("barque-shim")
-        helper = fork_helper(lambda out: _start_container(end, out), [])
+        helper = fork_helper(lambda out: _start_container(end, out))
         end.close()
         data, locks = receive(helper.end)
         id_, _, launch = data.partition(b"\n")
         if locks:  # and held for as long as we live; see protocol.Launch
             title.set(f"barque-shim {id_.decode()}")
             outcome, kept = helper.take()
-            poll = select.poll()
-            for fd in kept:
-                poll.register(fd, select.POLLIN)
-            if kept:
-                poll.poll()
-            Shim(p.decode_launch(launch), outcome, kept).run()
+            unreaped = _sleep(helper.pidfd, kept)
+            Shim(p.decode_launch(launch), outcome, kept, unreaped).run()
         code = 0
     finally:
         os._exit(code)
 
 
+def _sleep(helper: int, fds: list[int]) -> int:
+    """Sleep until one of ``fds`` is ready, and reap the helper, a pidfd, on the way.
+
+    It takes a while to end, and a container may be faster: then the pidfd is returned, for the
+    reaping to be done later; else -1.
+    """
+    if not fds:
+        return helper
+    poll = select.poll()
+    for fd in (helper, *fds):
+        poll.register(fd, select.POLLIN)
+    if [fd for fd, _ in poll.poll()] != [helper]:
+        return helper
+    poll.unregister(helper)
+    exit_status(helper)
+    os.close(helper)
+    poll.poll()
+    return -1
+
+
+def _enter_namespaces() -> int:
+    """Enter new namespaces; returns their flags. None where we may not: a start says why."""
+    try:
+        kp.unshare(_IN_ADVANCE)
+    except KernelError:
+        return 0
+    return _IN_ADVANCE
+
+
 def _start_container(end: Socket, out: Socket) -> NoReturn:
     """The helper: wait for a Launch on ``end``, pass it and its lock on, carry it out.
 
+    While it waits it has entered the namespaces that most containers have: making them takes
+    the kernel as long as all other system calls of a start. A container that does without is
+    born into those of the shim. The listener stays with the shim, and is of its network
+    namespace.
+
     Its second message carries: control, listener, clients, the process's descriptors.
     """
+    host_netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    outside = os.pidfd_open(os.getppid())
+    listener = new()
+    ready = _enter_namespaces()
     data, fds = receive(end)
     if not data:
-        os._exit(0)  # the spawner has gone, there will be no container
+        os._exit(0)  # the engine has gone, there will be no container
     end.close()
     lock, control, document, *rest = fds
     send(out, data, [lock])
     launch = p.decode_launch(data.partition(b"\n")[2])
     clients, join_fds = rest[: len(launch.clients)], rest[len(launch.clients) :]
     joins = {kind: join_fds[index] for kind, index in launch.joins.items()}
-    listener = listen(launch.directory, p.SOCKET_NAME)
-    host_netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    listen(listener, launch.directory, p.SOCKET_NAME)
+    if without := ready & ~launch.clone_flags:
+        kp.setns(outside, without)
 
     def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
         size = launch.streams.console_size
@@ -118,7 +175,10 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
         run_init(lambda: _decode_container(p.read_document(document)), io)
 
     def work() -> Process:
-        return start(launch.streams, launch.clone_flags, joins.get("pid", -1), child)
+        if "pid" in joins:
+            kp.setns(joins["pid"], kp.CLONE_NEWPID)
+        make = partial(kp.clone_sibling, launch.clone_flags & ~ready)
+        return follow(Starting(launch.streams, make, child))
 
     def tell_engine(process: Process) -> None:
         send(from_fd(control), p.encode(p.Started(process.pid, process.warnings)))
@@ -129,17 +189,20 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
 class Shim:
     """One container's shim. Owns the descriptors that its helper handed over."""
 
-    def __init__(self, launch: p.Launch, outcome: bytes, fds: list[int]) -> None:
+    def __init__(self, launch: p.Launch, outcome: bytes, fds: list[int], helper: int) -> None:
+        """``helper`` is the pidfd of one that is still to be reaped, or -1."""
         self._launch = launch
         self._outcome = outcome
         self._directory = launch.directory
         self._loop = Loop()
         self._engines: dict[int, Socket] = {}
         self._execs: dict[str, _Exec] = {}
+        self._starting: dict[int, _StartingExec] = {}
         self._pid = 0
         self._pidfd = -1
         self._exited = False
         self._fds = fds
+        self._helper_pidfd = helper
 
     def run(self) -> None:
         """Take over the container that the helper started, and serve it to its end."""
@@ -149,6 +212,8 @@ class Shim:
         control, listener, *rest = self._fds
         count = len(self._launch.clients)
         clients, process_fds = rest[:count], rest[count:]
+        if self._helper_pidfd >= 0:
+            self._loop.watch(self._helper_pidfd, select.EPOLLIN, self._reap)
         self._add_engine(from_fd(control))
         self._listener = from_fd(listener)
         self._loop.watch(listener, select.EPOLLIN, self._on_engine_connects)
@@ -195,13 +260,18 @@ class Shim:
 
     def _busy_with_clients(self) -> bool:
         """Whether something may have to be given up after a time."""
-        return any(
-            e.exit_code is not None and not e.streams.ended for e in self._execs.values()
-        ) or (not self._streams.served or any(not e.streams.served for e in self._execs.values()))
+        return (
+            bool(self._starting)
+            or any(e.exit_code is not None and not e.streams.ended for e in self._execs.values())
+            or (not self._streams.served or any(not e.streams.served for e in self._execs.values()))
+        )
 
     def _tick(self) -> None:
         self._streams.drop_stalled()
         now = time.monotonic()
+        for fd, start in list(self._starting.items()):
+            if now > start.deadline:
+                self._on_exec_report(fd, 0)
         for exec_ in self._execs.values():
             exec_.streams.drop_stalled()
             ended = exec_.exit_code is not None
@@ -255,8 +325,11 @@ class Shim:
             return False
         try:
             out_of_memory = cgroup.oom_kills() > 0
-            cgroup.kill()
-            cgroup.remove()
+            try:
+                cgroup.remove(timeout_s=0)
+            except KernelError:  # some are left that were not killed with a PID namespace
+                cgroup.kill()
+                cgroup.remove()
         except BarqueError:
             # A process in uninterruptible sleep keeps the group; the engine removes groups
             # without a container when it starts and when it removes the container.
@@ -398,8 +471,8 @@ class Shim:
     # Execs
 
     def _start_exec(self, engine: Socket, request: p.Exec, fds: list[int]) -> None:
-        """Set a helper to work. What hangs on the way (stopped or frozen by the container, a
-        dead disk) hangs without us: the reply comes when the helper tells how it went.
+        """Make the process. What hangs on its way (stopped or frozen by the container, a dead
+        disk) hangs without us: the reply comes when it tells how it went.
         """
         document, init_pidfd = fds[0], self._pidfd
 
@@ -408,29 +481,45 @@ class Shim:
             io = ExecIo(reporter, stdio, init_pidfd, size)
             run_exec(lambda: _decode_exec(p.read_document(document)), io)
 
-        def program(end: Socket) -> NoReturn:
-            run_helper(end, [], lambda: start(request.streams, 0, init_pidfd, child))
-
-        helper = fork_helper(program, [document])
-
-        def on_told(_fd: int, _events: int) -> None:
-            self._send(engine, self._take_exec(helper, request, fds[1:]))
-
-        self._loop.watch(helper.end.fileno(), select.EPOLLIN, on_told)
-
-    def _take_exec(self, helper: Helper, request: p.Exec, clients: list[int]) -> p.Reply:
-        """Take over what the helper has started, or learn why it has not."""
-        self._loop.forget(helper.end.fileno())
         try:
-            process = received(*helper.take(), request.streams)
+            starting = Starting(request.streams, partial(kp.clone_beside, init_pidfd), child)
+        except (OSError, KernelError) as error:
+            failed = StartError(describe("start", error))
+            self._send(engine, self._refuse_exec(request, failed, fds[1:]))
+            return
+        finally:
+            os.close(document)
+        fd = starting.fileno()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        self._starting[fd] = _StartingExec(starting, request, fds[1:], engine, deadline)
+        self._loop.watch(fd, select.EPOLLIN, self._on_exec_report)
+
+    def _on_exec_report(self, fd: int, _events: int) -> None:
+        starting, request, clients, engine, deadline = self._starting[fd]
+        self._loop.forget(fd)  # it is closed with the last report
+        try:
+            if time.monotonic() > deadline:
+                raise starting.time_out()
+            process = starting.advance()
+            if process is None:
+                self._loop.watch(fd, select.EPOLLIN, self._on_exec_report)
+                return
+            reply = self._take_exec(request, process, clients)
         except StartError as error:
-            for fd in clients:
-                os.close(fd)  # not shut down: the engine tells this client what went wrong
-            if error.pidfd >= 0:
-                self._loop.watch(error.pidfd, select.EPOLLIN, self._on_failed_ended)
-            reply = _failed(request.seq, error.failure.message, error.failure.errno)
-            reply.exit_code = error.failure.exit_code
-            return reply
+            reply = self._refuse_exec(request, error, clients)
+        del self._starting[fd]
+        self._send(engine, reply)
+
+    def _refuse_exec(self, request: p.Exec, error: StartError, clients: list[int]) -> p.Reply:
+        for fd in clients:
+            os.close(fd)  # not shut down: the engine tells this client what went wrong
+        if error.pidfd >= 0:
+            self._loop.watch(error.pidfd, select.EPOLLIN, self._reap)
+        reply = _failed(request.seq, error.failure.message, error.failure.errno)
+        reply.exit_code = error.failure.exit_code
+        return reply
+
+    def _take_exec(self, request: p.Exec, process: Process, clients: list[int]) -> p.Reply:
         exec_id = request.exec_id
         streams = ProcessStreams(self._loop, request.streams, None, lambda: self._detached(exec_id))
         if request.client is not None:
@@ -442,8 +531,8 @@ class Shim:
             self._end_exec_with_container(exec_)
         return p.Reply(request.seq, pid=process.pid)
 
-    def _on_failed_ended(self, pidfd: int, _events: int) -> None:
-        """Reap a process that did not become its program."""
+    def _reap(self, pidfd: int, _events: int) -> None:
+        """Reap a process whose end tells nothing: it did not become its program, or never would."""
         self._loop.forget(pidfd)
         exit_status(pidfd)
         os.close(pidfd)

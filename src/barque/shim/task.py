@@ -1,9 +1,10 @@
-"""Starting a process of a container, in a helper that is forked for this alone.
+"""Starting a process of a container.
 
-The helper makes the process, waits until it has become the program, hands it over to the shim
-(pid, pidfd, our ends of its streams) in one message and leaves. The process is the shim's own
-child (CLONE_PARENT). What is touched on the way is the helper's memory: a shim that did it
-itself would keep it for the container's whole life.
+The init is started by a helper that is forked for this alone. It makes the process, waits
+until it has become the program, hands it over to the shim (pid, pidfd, our ends of its streams)
+in one message and leaves. The process is the shim's own child (CLONE_PARENT). What is touched
+on the way is the helper's memory: a shim that did it itself would keep it for the container's
+whole life. An exec'ed process is made by the shim itself.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, pair, receive, send
-from barque.runtime.status import Failure, Message, Pty, Reporter, Warning_, decode, describe
+from barque.runtime.status import Failure, Pty, Reporter, Warning_, decode, describe
 from barque.shim.protocol import Streams
 
-_START_TIMEOUT_MS = 120_000
+START_TIMEOUT_S = 120.0
 """A start waits for disks (mounts, copying into a volume), never for another process."""
 
 Child = Callable[[Reporter, tuple[int, int, int] | None], None]
@@ -69,61 +70,101 @@ _encode = msgspec.json.Encoder().encode
 _decode_outcome = msgspec.json.Decoder(_Started | Failure).decode
 
 
-def start(streams: Streams, clone_flags: int, pid_namespace: int, child: Child) -> Process:
-    """Make the process; returns when it has become its program. For the helper.
+class Starting:
+    """A process on its way to its program, as its maker sees it."""
 
-    ``pid_namespace`` is a descriptor (namespace or pidfd) to be born into, or -1. Raises
-    StartError when the program did not start.
-    """
-    kp.assert_single_thread()
-    # Inherited: the process is never seen by those of its PID namespace in another state.
-    kp.set_dumpable(dumpable=False)
-    pipes = None if streams.tty else _make_pipes(streams)
-    ours, theirs = pair()
-    if pid_namespace >= 0:
-        kp.setns(pid_namespace, kp.CLONE_NEWPID)
-    pid, pidfd = kp.clone_sibling(clone_flags)
-    if pid == 0:
+    def __init__(self, streams: Streams, make: Callable[[], tuple[int, int]], child: Child) -> None:
+        """``make`` forks the process, which runs ``child``: (pid, pidfd), or (0, -1) in it.
+
+        Raises OSError and KernelError if there is no such process.
+        """
+        kp.assert_single_thread()
+        self._pipes = None if streams.tty else _make_pipes(streams)
+        self._master = -1
+        self._warnings: list[str] = []
+        self._failure: Failure | None = None
+        self._status, theirs = pair()
+        # Inherited: the process is never seen by those of its PID namespace in another state.
+        kp.set_dumpable(dumpable=False)
         try:
-            ours.close()
-            child(Reporter(theirs), pipes.child if pipes else None)
-        finally:
-            os._exit(255)
-    theirs.close()
-    if pipes:
-        for fd in pipes.child:
-            os.close(fd)
-    try:
-        master, warnings = _follow(ours, with_terminal=streams.tty)
-    except StartError as error:
-        error.pidfd = pidfd
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        raise
-    if pipes is None:
-        return Process(pid, warnings, pidfd, master)
-    return Process(pid, warnings, pidfd, -1, pipes.stdout, pipes.stderr, pipes.stdin)
+            self._pid, self._pidfd = make()
+        except BaseException:
+            theirs.close()
+            self._close(self._pipes.child if self._pipes else ())
+            raise
+        if self._pid == 0:
+            try:
+                self._status.close()
+                child(Reporter(theirs), self._pipes.child if self._pipes else None)
+            finally:
+                os._exit(255)
+        kp.set_dumpable(dumpable=True)
+        theirs.close()
+        if self._pipes:
+            for fd in self._pipes.child:
+                os.close(fd)
 
+    def fileno(self) -> int:
+        """The descriptor that is readable when ``advance`` has something to do."""
+        return self._status.fileno()
 
-def _follow(status: Socket, *, with_terminal: bool) -> tuple[int, list[str]]:
-    """Follow the child's reports to execve: the terminal's master (or -1) and warnings.
+    def advance(self) -> Process | None:
+        """Take the next report: the process once it has become its program, None before that.
 
-    Raises StartError when it fails, dies or takes too long on the way.
-    """
-    master, warnings = -1, []
-    failure: Failure | None = None
-    while message := _next_message(status):
-        match message[0]:
+        Raises StartError when it has failed; nothing but its pidfd is left of it then.
+        """
+        data, fds = receive(self._status)
+        match decode(data) if data else None:
             case Pty():
-                master = message[1][0]
+                self._master = fds[0]
             case Warning_(message=text):
-                warnings.append(text)
+                self._warnings.append(text)
             case Failure() as failed:
-                failure = failed
-    if failure is None and with_terminal and master < 0:
-        failure = Failure("start", 0, "the process was killed before it ran the program", 128)
-    if failure is not None:
-        raise StartError(failure)
-    return master, warnings
+                self._failure = failed
+            case None:
+                return self._finish()
+        return None
+
+    def _finish(self) -> Process:
+        if self._failure is None and self._pipes is None and self._master < 0:
+            text = "the process was killed before it ran the program"
+            self._failure = Failure("start", 0, text, 128)
+        if self._failure is not None:
+            raise self.fail(self._failure)
+        self._status.close()
+        if self._pipes is None:
+            return Process(self._pid, self._warnings, self._pidfd, self._master)
+        _, stdin, stdout, stderr = self._pipes
+        return Process(self._pid, self._warnings, self._pidfd, -1, stdout, stderr, stdin)
+
+    def fail(self, failure: Failure) -> StartError:
+        """End the process, and what we hold of it but the pidfd."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._close((self._master,))
+        return StartError(failure, self._pidfd)
+
+    def time_out(self) -> StartError:
+        """As ``fail``, after START_TIMEOUT_S."""
+        text = f"the process did not get to its program within {START_TIMEOUT_S:.0f} s"
+        return self.fail(Failure("start", 0, text, 128))
+
+    def _close(self, more: Iterable[int]) -> None:
+        self._status.close()
+        for fd in (*(self._pipes[1:] if self._pipes else ()), *more):
+            if fd >= 0:
+                os.close(fd)
+
+
+def follow(starting: Starting) -> Process:
+    """Wait until the process has become its program. For the helper. Raises StartError."""
+    poll = select.poll()
+    poll.register(starting, select.POLLIN)
+    process = None
+    while process is None:
+        if not poll.poll(1000 * START_TIMEOUT_S):
+            raise starting.time_out()
+        process = starting.advance()
+    return process
 
 
 class _Pipes(NamedTuple):
@@ -142,17 +183,6 @@ def _make_pipes(streams: Streams) -> _Pipes:
     stdout, child_out = os.pipe2(os.O_CLOEXEC)
     stderr, child_err = os.pipe2(os.O_CLOEXEC)
     return _Pipes((child_in, child_out, child_err), stdin, stdout, stderr)
-
-
-def _next_message(end: Socket) -> tuple[Message, list[int]] | None:
-    poll = select.poll()
-    poll.register(end, select.POLLIN)
-    if not poll.poll(_START_TIMEOUT_MS):
-        waited_s = _START_TIMEOUT_MS // 1000
-        text = f"the process did not get to its program within {waited_s} s"
-        raise StartError(Failure("start", 0, text, 128))
-    data, fds = receive(end)
-    return (decode(data), fds) if data else None
 
 
 def run_helper(
@@ -196,36 +226,33 @@ def received(data: bytes, fds: list[int], streams: Streams) -> Process:
 
 
 class Helper(NamedTuple):
-    """A forked helper at work; ``end`` becomes readable when it has something to tell."""
+    """A forked helper at work; ``end`` becomes readable when it has something to tell.
 
-    pid: int
+    ``pidfd`` becomes readable when it has ended, which takes longer than what it does.
+    """
+
+    pidfd: int
     end: Socket
 
     def take(self) -> tuple[bytes, list[int]]:
-        """Wait for the message, of which the descriptors are ours, and for the helper's end."""
+        """Wait for the last message, of which the descriptors are ours."""
         message = receive(self.end)
         self.end.close()
-        os.waitpid(self.pid, 0)
         return message
 
 
-def fork_helper(program: Callable[[Socket], NoReturn], borrowed: list[int]) -> Helper:
-    """Fork a helper that runs ``program``.
-
-    ``borrowed`` are descriptors that only the helper uses; they are closed here.
-    """
+def fork_helper(program: Callable[[Socket], NoReturn]) -> Helper:
+    """Fork a helper that runs ``program``."""
     ours, theirs = pair()
-    helper = os.fork()
-    if helper == 0:
+    pid = kp.fork()
+    if pid == 0:
         try:
             ours.close()
             program(theirs)
         finally:
             os._exit(255)
     theirs.close()
-    for fd in borrowed:
-        os.close(fd)
-    return Helper(helper, ours)
+    return Helper(os.pidfd_open(pid), ours)
 
 
 def exit_status(pidfd: int) -> int:
