@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import api, clients, fleet, idle, lifecycle, run, throughput
+from bench import api, clients, fleet, idle, lifecycle, oci, run, throughput
 from bench.measure import Measurement
 from bench.subjects import Subjects
 
@@ -18,4 +18,5 @@ GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
     "logs": throughput.measure_logs,
     "stdio": throughput.measure_stdio,
     "fleet": fleet.measure,
+    "oci": oci.measure,
 }

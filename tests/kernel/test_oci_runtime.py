@@ -124,6 +124,14 @@ def test_failures_leave_nothing(runtime: Runtime) -> None:
         ),
         ({"mounts": [{"destination": "/proc", "type": "tmpfs", "source": "x"}]}, "must be a proc"),
         ({"hooks": {"prestart": [{"path": "true"}]}}, "not absolute"),
+        (
+            {"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {}}, "hostname": ""},
+            "intelRdt",
+        ),
+        (
+            {"linux": {"namespaces": [{"type": "mount"}], "netDevices": {"x": {}}}, "hostname": ""},
+            "netDevices",
+        ),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "listed twice"),
         ({"linux": {"namespaces": [{"type": "mount"}], "uidMappings": []}, "hostname": "x"}, "UTS"),
         (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from barque.errors import FailedPrecondition, InvalidArgument
+from barque.errors import InvalidArgument, NotImplementedHere
 from barque.kernel.process import NAMESPACES
 from barque.models import oci
 from barque.runtime.attributes import parse_list, plan_attributes
@@ -34,7 +34,10 @@ _PROC_FILES = frozenset(
 
 
 def check_spec(spec: oci.Spec) -> None:
-    """Raise InvalidArgument or FailedPrecondition for a spec that cannot be carried out."""
+    """Raise for a spec that cannot be carried out.
+
+    InvalidArgument, FailedPrecondition for what the host lacks, NotImplementedHere.
+    """
     _check_version(spec.oci_version)
     _check_namespaces(spec)
     _check_mounts(spec)
@@ -52,9 +55,9 @@ def check_spec(spec: oci.Spec) -> None:
         plan_rules(spec.linux.seccomp)
         plan_flags(spec.linux.seccomp.flags)
     if spec.linux.intel_rdt is not None:
-        raise FailedPrecondition(
-            "intelRdt is asked for, and barque does not manage resctrl: leave it out"
-        )
+        raise NotImplementedHere("intelRdt: barque does not manage resctrl, leave it out")
+    if spec.linux.net_devices:
+        raise NotImplementedHere("netDevices: barque does not move network devices, leave it out")
     check_hooks(spec.hooks)
     if spec.process is not None:
         check_process(spec.process, spec.linux)
