@@ -280,6 +280,7 @@ def _image_events(bus: EventBus, images: ImageService) -> Callable[[str, ImageId
     def publish(action: str, image_id: ImageId, name: str) -> None:
         image = images.find(image_id)
         labels = (image.config.config.labels or {}) if image is not None else {}
-        bus.publish("image", action, image_id, {**labels, "name": name})
+        actor = name if action in ("pull", "push") else image_id  # as docker does
+        bus.publish("image", action, actor, {**labels, "name": name})
 
     return publish

@@ -180,7 +180,7 @@ class Assembly:
         config = decode_config(config_bytes)
         digest = await self._add_blob(config_bytes)
         if manifest_bytes is None:
-            manifest_bytes = _make_manifest(digest, len(config_bytes), layers)
+            manifest_bytes = make_manifest(digest, len(config_bytes), layers)
         manifest_digest = await self._add_blob(manifest_bytes)
         row = ImageRow(
             id=ImageId(digest),
@@ -223,7 +223,8 @@ def _describe(digest: Digest, size: int, chain_id: str, unpacked: Unpacked) -> L
     )
 
 
-def _make_manifest(config: Digest, config_size: int, layers: list[LayerRow]) -> bytes:
+def make_manifest(config: Digest, config_size: int, layers: list[LayerRow]) -> bytes:
+    """Return the manifest of an image that has none. The same image gets the same bytes."""
     manifest = Manifest(
         schema_version=2,
         media_type=OCI_MANIFEST,
