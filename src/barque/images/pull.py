@@ -212,6 +212,8 @@ class Pulls:
             image_id = ImageId(selected.manifest.config.digest)
             names = _list_names(reference, selected.top.digest)
             former = self._catalog.references.get(str(names[0]))
+            for document in (selected.top, selected.document):
+                await assembly.add_blob(document.content)
             if image_id in self._catalog.images:
                 assembly.add_tags(image_id, names)
             else:

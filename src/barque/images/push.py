@@ -20,7 +20,7 @@ from isal import isal_zlib
 
 from barque.content.digests import digest_bytes
 from barque.content.store import ContentStore, Ingest
-from barque.errors import BarqueError, InvalidArgument, NotFound
+from barque.errors import BarqueError, NotFound
 from barque.images.assembly import make_manifest
 from barque.images.catalog import Catalog
 from barque.images.compression import detect, open_decompressed
@@ -34,7 +34,7 @@ from barque.images.reference import Reference
 from barque.images.selection import is_foreign
 from barque.images.tasks import run_together
 from barque.models.ids import Digest
-from barque.models.image import OCI_LAYER_GZIP, Manifest
+from barque.models.image import OCI_LAYER_GZIP, OCI_MANIFEST, Manifest
 from barque.registry.auth import Credentials
 from barque.registry.client import Repository, open_repository
 from barque.registry.config import RegistryConfig
@@ -155,12 +155,13 @@ class Pushes:
         with ExitStack() as stack:
             lease = Lease(self._garbage)
             stack.callback(lease.release)
-            for digest in (image.config_digest, image.manifest_digest):
+            manifests = self._list_manifests(reference, image)
+            for digest in (image.config_digest, *manifests):
                 lease.hold_blob(digest)
             for layer in image.layers:
                 lease.hold_blob(layer.digest)
                 report(shorten(layer.diff_id), Status("Preparing"))
-            ready = await self._prepare(image, stack)
+            ready = await self._prepare(image, manifests, stack)
             unique = {blob.digest: blob for blob in reversed(ready.blobs)}
             await run_together(
                 self._send(repository, blob, sources.get(blob.digest, []), report)
@@ -180,27 +181,30 @@ class Pushes:
 
     # What is sent
 
-    async def _prepare(self, image: Image, stack: ExitStack) -> _Ready:
+    def _list_manifests(self, reference: Reference, image: Image) -> list[Digest]:
+        """Return where to look for the image's manifest: what this repository has, first."""
+        own = [
+            Digest(known.digest)
+            for known in self._catalog.get_references(image.id)
+            if known.digest and known.name == reference.name
+        ]
+        return [*(digest for digest in own if self._content.has(digest)), image.manifest_digest]
+
+    async def _prepare(self, image: Image, manifests: list[Digest], stack: ExitStack) -> _Ready:
         """Open the blobs of an image, compressing those that registries do not take."""
-        content = self._content.read(image.manifest_digest)
-        document = Document(content, image.manifest_digest, "")
-        manifest = parse(document)
-        if not isinstance(manifest, Manifest):
-            raise InvalidArgument(f"image {image.short_id} has an index for its manifest")
         config = self._content.read(image.config_digest)
-        made_here = content == make_manifest(image.config_digest, len(config), image.layers)
-        complete = all(
-            is_foreign(layer.media_type) or self._content.has(layer.digest)
-            for layer in manifest.layers
-        )
-        if complete and not made_here:
-            names = [shorten(row.diff_id) for row in image.layers]
-            blobs = [
-                self._open(layer.digest, layer.size, name, stack)
-                for layer, name in zip(manifest.layers, names, strict=True)
-                if not is_foreign(layer.media_type)
-            ]
-            document = document._replace(media_type=manifest.media_type)
+        own = make_manifest(image.config_digest, len(config), image.layers)
+        for digest in manifests:
+            content = self._content.read(digest)
+            manifest = parse(Document(content, digest, ""))
+            if content != own and isinstance(manifest, Manifest) and self._has_all(manifest, image):
+                blobs = [
+                    self._open(layer.digest, layer.size, shorten(row.diff_id), stack)
+                    for layer, row in zip(manifest.layers, image.layers, strict=True)
+                    if not is_foreign(layer.media_type)
+                ]
+                document = Document(content, digest, manifest.media_type)
+                break
         else:
             rows, blobs = [], []
             for row in image.layers:
@@ -212,10 +216,20 @@ class Pushes:
                     )
                 )
             content = make_manifest(image.config_digest, len(config), rows)
-            media_type = msgspec.json.decode(content, type=Manifest).media_type
-            document = Document(content, digest_bytes(content), media_type)
+            document = Document(content, digest_bytes(content), OCI_MANIFEST)
         blobs.append(self._open(image.config_digest, len(config), "", stack))
         return _Ready(document=document, blobs=blobs)
+
+    def _has_all(self, manifest: Manifest, image: Image) -> bool:
+        """Tell whether a manifest is of this image, and can go out as it came."""
+        return (
+            manifest.config.digest == image.config_digest
+            and len(manifest.layers) == len(image.layers)
+            and all(
+                is_foreign(layer.media_type) or self._content.has(layer.digest)
+                for layer in manifest.layers
+            )
+        )
 
     def _open(self, digest: str, size: int, name: str, stack: ExitStack) -> _Blob:
         file = stack.enter_context(self._content.open(digest))

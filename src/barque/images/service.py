@@ -17,7 +17,7 @@ from barque.images.changes import apply_changes
 from barque.images.garbage import Garbage
 from barque.images.platform import get_host, parse_platform
 from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
-from barque.images.reference import parse_tag_target
+from barque.images.reference import parse_reference, parse_tag_target
 from barque.images.removal import Removal, Users
 from barque.images.tar import Limits
 from barque.models.ids import ImageId
@@ -317,6 +317,8 @@ class ImageService:
             records.append(record)
             if name := record.get("Untagged"):
                 self.listener("untag", image_id, name)
+                if digest := parse_reference(name).digest:
+                    self._garbage.collect_blobs([digest])
             elif image := removed.get(ImageId(record["Deleted"])):
                 layers = self._garbage.collect_layers(layer.chain_id for layer in image.layers)
                 self._garbage.collect_blobs(get_blobs(image))

@@ -33,7 +33,7 @@ CLIENT_ID = "barque"
 _DEFAULT_TOKEN_S = 60
 _LEEWAY_S = 10
 _MAX_TOKEN_BYTES = 64 << 10
-_CHALLENGE = re.compile(r"\s*,?\s*([A-Za-z][\w!#$%&'*+.^`|~-]*)(?:\s+|$)")
+_CHALLENGE = re.compile(r"[\s,]*([A-Za-z][\w!#$%&'*+.^`|~-]*)(?=[\s,]|$)(?!\s*=)")
 _PARAMETER = re.compile(
     r"\s*,?\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))"
 )

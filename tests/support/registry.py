@@ -1,0 +1,107 @@
+"""Registries for tests: our own in the test's loop, and hostile ones of a few lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from barque.models.image import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from barque.registry.server.app import Registry
+from barque.registry.server.auth import Passwords
+from barque.registry.server.storage import Storage
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@asynccontextmanager
+async def serving(handler: Handler | web.Application) -> AsyncIterator[str]:
+    """Serve on a free port of this machine; give ``127.0.0.1:PORT``."""
+    if isinstance(handler, web.Application):
+        app = handler
+    else:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def own_registry(
+    root: Path, passwords: Passwords | None = None, **options: Any
+) -> AsyncIterator[str]:
+    """Serve our own registry from ``root``."""
+    storage = Storage(root)
+    storage.recover()
+    async with serving(Registry(storage, passwords, **options).make_app()) as address:
+        yield address
+
+
+class Shelf:
+    """What a scripted registry has: blobs and manifests by path, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, tuple[bytes, str]] = {}
+        self.requests: list[web.Request] = []
+
+    def add_blob(self, content: bytes, media_type: str) -> dict[str, Any]:
+        name = digest(content)
+        self.content[f"blobs/{name}"] = content, "application/octet-stream"
+        return {"mediaType": media_type, "digest": name, "size": len(content)}
+
+    def add_manifest(self, document: dict[str, Any], *names: str) -> dict[str, Any]:
+        content = json.dumps(document).encode()
+        for name in (*names, digest(content)):
+            self.content[f"manifests/{name}"] = content, document["mediaType"]
+        kind = document["mediaType"]
+        return {"mediaType": kind, "digest": digest(content), "size": len(content)}
+
+    def add_image(self, layers: list[bytes], *tags: str, **changes: Any) -> dict[str, Any]:
+        """Add an image of uncompressed layers; ``changes`` go into its config."""
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": ["sh"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
+        } | changes
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": self.add_blob(json.dumps(config).encode(), OCI_CONFIG),
+            "layers": [self.add_blob(layer, OCI_LAYER) for layer in layers],
+        }
+        return self.add_manifest(manifest, *tags)
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer as a registry does that has one repository, by whatever name."""
+        self.requests.append(request)
+        if request.path == "/v2/":
+            return web.Response()
+        found = self.content.get("/".join(request.path.split("/")[-2:]))
+        if found is None:
+            code = "MANIFEST_UNKNOWN" if "manifests" in request.path else "BLOB_UNKNOWN"
+            body = {"errors": [{"code": code, "message": "it is not here"}]}
+            return web.json_response(body, status=404)
+        content, kind = found
+        start = 0
+        if asked := request.headers.get("Range"):
+            start = int(asked.removeprefix("bytes=").partition("-")[0])
+        headers = {"Content-Type": kind}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return web.Response(body=content[start:], headers=headers, status=206 if start else 200)
