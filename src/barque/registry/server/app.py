@@ -20,7 +20,7 @@ from barque.models.image import OCI_INDEX
 from barque.registry.documents import MAX_BYTES
 from barque.registry.server.auth import Passwords
 from barque.registry.server.errors import Refused
-from barque.registry.server.storage import Storage, check_digest, check_name
+from barque.registry.server.storage import Storage, check_digest, check_name, get_order
 
 _log = logging.getLogger("barque.registry")
 _PIECE = 1 << 20
@@ -338,7 +338,7 @@ def _reply_page(
     if not text.isascii() or not text.isdigit():
         raise Refused("UNSUPPORTED", f"n={text[:20]!r} is not a number")
     count = min(int(text), _MAX_PAGE)
-    left = [item for item in items if item > last]
+    left = [item for item in items if get_order(item) > get_order(last)]
     page = left[:count]
     headers = {}
     if page and len(left) > count:

@@ -58,6 +58,11 @@ def check_digest(text: str) -> Digest:
         raise Refused("DIGEST_INVALID", str(error)) from error
 
 
+def get_order(tag: str) -> tuple[str, str]:
+    """Return what tags are sorted by: letters before case, as the spec wants. Pure."""
+    return tag.lower(), tag
+
+
 class Storage:
     """Repositories below ``root``. Its methods wait for the disk: call them from a thread."""
 
@@ -250,7 +255,7 @@ class Storage:
             names = os.listdir(self._directory(name, "_tags"))
         except FileNotFoundError:
             return []
-        return sorted(tag for tag in names if tag[0] != ".")
+        return sorted((tag for tag in names if tag[0] != "."), key=get_order)
 
     def list_referrers(self, name: str, subject: Digest) -> list[Descriptor]:
         """Return the descriptors of what refers to ``subject``, sorted by digest."""
