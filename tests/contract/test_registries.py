@@ -6,11 +6,6 @@ import asyncio
 import base64
 import json
 import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -19,11 +14,10 @@ import pytest
 from yarl import URL
 
 from barque.registry.server.auth import read_htpasswd
-from support.registry import own_registry
+from support.registry import DISTRIBUTION, own_registry, run_distribution
 from support.spec_cases import CASES, NAMES, Ask, Case, format_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
-DISTRIBUTION = "docker-registry"
 
 
 async def play(address: str, case: Case) -> None:
@@ -73,32 +67,6 @@ def test_ours(case: Case, tmp_path: Path) -> None:
     assert list((tmp_path / "ingest").iterdir()) == [], "an upload was left behind"
 
 
-@contextmanager
-def distribution(root: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = root / "config.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error}\n"
-        f"storage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: 127.0.0.1:{port}}}\n"
-    )
-    with subprocess.Popen(
-        [DISTRIBUTION, "serve", str(config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            deadline = time.monotonic() + 20
-            while socket.socket().connect_ex(("127.0.0.1", port)):
-                assert time.monotonic() < deadline, f"{DISTRIBUTION} does not listen"
-                time.sleep(0.02)
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
 @pytest.mark.skipif(shutil.which(DISTRIBUTION) is None, reason=f"needs {DISTRIBUTION}")
 def test_the_table_is_right_about_distribution(tmp_path: Path) -> None:
     """Debian's is of spec 1.0, and lists repositories and uploads in its own ways."""
@@ -107,7 +75,7 @@ def test_the_table_is_right_about_distribution(tmp_path: Path) -> None:
     for number, case in enumerate(cases):
         root = tmp_path / str(number)
         root.mkdir()
-        with distribution(root) as address:
+        with run_distribution(root) as address:
             try:
                 asyncio.run(play(address, case))
             except AssertionError as error:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -427,6 +428,36 @@ def test_what_was_pulled_goes_out_as_it_came(store: Store, tmp_path: Path) -> No
             await pull(store, f"{source}/x")
             store.images.tag(f"{source}/x", f"{address}/y", "")
             said = await push(store, f"{address}/y")
+            assert said[-1]["aux"]["Digest"] == top["digest"]
+
+    asyncio.run(test())
+
+
+def test_the_digest_stays_where_the_layer_was_here_before(store: Store, tmp_path: Path) -> None:
+    """The layer's blob is another one than the registry's, and is never fetched."""
+
+    async def test() -> None:
+        async with own_registry(tmp_path / "own") as address:
+            async with aiohttp.ClientSession() as http:
+                shelf = Shelf()
+                layer = shelf.add_blob(gzip.compress(BASE, 1), OCI_LAYER_GZIP)
+                rootfs = {"type": "layers", "diff_ids": [digest(BASE)]}
+                config = {"os": "linux", "architecture": "amd64", "rootfs": rootfs}
+                about = shelf.add_blob(json.dumps(config).encode(), OCI_CONFIG)
+                for path, (content, _) in list(shelf.content.items()):
+                    url = f"http://{address}/v2/a/blobs/uploads/?digest={path[6:]}"
+                    assert (await http.post(url, data=content)).status == 201
+                manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [layer]}
+                top = shelf.add_manifest(manifest | {"config": about}, "latest")
+                url = f"http://{address}/v2/a/manifests/latest"
+                headers = {"Content-Type": OCI_MANIFEST}
+                content, _ = shelf.content["manifests/latest"]
+                assert (await http.put(url, data=content, headers=headers)).status == 201
+            await import_image(store, "local", BASE)
+            said = await pull(store, f"{address}/a")
+            assert statuses(said, layer["digest"][7:19]) == ["Already exists"]
+            store.images.tag(f"{address}/a", f"{address}/b", "")
+            said = await push(store, f"{address}/b")
             assert said[-1]["aux"]["Digest"] == top["digest"]
 
     asyncio.run(test())

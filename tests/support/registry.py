@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from barque.registry.server.app import Registry
 from barque.registry.server.auth import Passwords
 from barque.registry.server.storage import Storage
 
+DISTRIBUTION = "docker-registry"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -49,6 +54,57 @@ async def own_registry(
     storage = Storage(root)
     storage.recover()
     async with serving(Registry(storage, passwords, **options).make_app()) as address:
+        yield address
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: list[str], port: int) -> Iterator[str]:
+    """Run a registry until the block ends; give its address once it listens."""
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    ) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                with socket.socket() as probe:
+                    if not probe.connect_ex(("127.0.0.1", port)):
+                        break
+                assert process.poll() is None, f"{command[0]} ended"
+                assert time.monotonic() < deadline, f"{command[0]} does not listen"
+                time.sleep(0.02)
+            yield f"localhost:{port}"
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def run_distribution(root: Path) -> Iterator[str]:
+    """Run Debian's docker-registry on data in ``root``."""
+    port = _free_port()
+    config = root / "config.yml"
+    config.write_text(
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: 127.0.0.1:{port}}}\n"
+    )
+    with _running([DISTRIBUTION, "serve", str(config)], port) as address:
+        yield address
+
+
+@contextmanager
+def run_own(root: Path, *flags: str) -> Iterator[str]:
+    """Run ``barque registry serve`` on ``root``."""
+    port = _free_port()
+    program = str(Path(sys.executable).with_name("barque"))
+    command = [program, "registry", "serve", "--addr", f"127.0.0.1:{port}", *flags, str(root)]
+    with _running(command, port) as address:
         yield address
 
 

@@ -34,7 +34,7 @@ from barque.images.reference import Reference
 from barque.images.selection import is_foreign
 from barque.images.tasks import run_together
 from barque.models.ids import Digest
-from barque.models.image import OCI_LAYER_GZIP, OCI_MANIFEST, Manifest
+from barque.models.image import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
 from barque.registry.auth import Credentials
 from barque.registry.client import Repository, open_repository
 from barque.registry.config import RegistryConfig
@@ -66,6 +66,8 @@ class _Ready(msgspec.Struct, kw_only=True):
 
     document: Document
     blobs: list[_Blob]
+    mounted: list[str]
+    """Names of layers that the registry has by now."""
 
 
 class Pushes:
@@ -94,6 +96,7 @@ class Pushes:
         say({"status": f"The push refers to repository [{reference.name}]"})
         named = self._list_images(reference)
         sources = self._find_sources(reference, [image for _, image in named])
+        kin = {path for _, image in named for _, path in self._list_manifests(reference, image)}
         with _explained():
             async with open_repository(
                 reference.domain,
@@ -102,7 +105,7 @@ class Pushes:
                 self._config,
                 lambda repository: repository.ping(),
                 push=True,
-                sources=sorted({name for names in sources.values() for name in names}),
+                sources=sorted(kin.union(*sources.values()) - {"", reference.path}),
             ) as (repository, _):
                 for tagged, image in named:
                     await self._push(
@@ -156,12 +159,14 @@ class Pushes:
             lease = Lease(self._garbage)
             stack.callback(lease.release)
             manifests = self._list_manifests(reference, image)
-            for digest in (image.config_digest, *manifests):
+            for digest in (image.config_digest, *(digest for digest, _ in manifests)):
                 lease.hold_blob(digest)
             for layer in image.layers:
                 lease.hold_blob(layer.digest)
                 report(shorten(layer.diff_id), Status("Preparing"))
-            ready = await self._prepare(image, manifests, stack)
+            ready = await self._prepare(repository, image, manifests, stack)
+            for name in ready.mounted:
+                report(name, Status("Layer already exists"))
             unique = {blob.digest: blob for blob in reversed(ready.blobs)}
             await run_together(
                 self._send(repository, blob, sources.get(blob.digest, []), report)
@@ -181,55 +186,80 @@ class Pushes:
 
     # What is sent
 
-    def _list_manifests(self, reference: Reference, image: Image) -> list[Digest]:
-        """Return where to look for the image's manifest: what this repository has, first."""
-        own = [
-            Digest(known.digest)
-            for known in self._catalog.get_references(image.id)
-            if known.digest and known.name == reference.name
-        ]
-        return [*(digest for digest in own if self._content.has(digest)), image.manifest_digest]
+    def _list_manifests(self, reference: Reference, image: Image) -> list[tuple[Digest, str]]:
+        """Return where to look for the image's manifest: (digest, repository it is from).
 
-    async def _prepare(self, image: Image, manifests: list[Digest], stack: ExitStack) -> _Ready:
+        What this repository has comes first, then what others of the registry have.
+        """
+        known = [
+            (own.path != reference.path, Digest(own.digest), own.path)
+            for own in self._catalog.get_references(image.id)
+            if own.digest and own.domain == reference.domain and self._content.has(own.digest)
+        ]
+        own = [(digest, path) for _, digest, path in sorted(known)]
+        return [*own, (image.manifest_digest, "")]
+
+    async def _prepare(
+        self,
+        repository: Repository,
+        image: Image,
+        manifests: list[tuple[Digest, str]],
+        stack: ExitStack,
+    ) -> _Ready:
         """Open the blobs of an image, compressing those that registries do not take."""
         config = self._content.read(image.config_digest)
+        config_blob = self._open(image.config_digest, len(config), "", stack)
         own = make_manifest(image.config_digest, len(config), image.layers)
-        for digest in manifests:
+        for digest, source in manifests:
             content = self._content.read(digest)
             manifest = parse(Document(content, digest, ""))
-            if content != own and isinstance(manifest, Manifest) and self._has_all(manifest, image):
-                blobs = [
-                    self._open(layer.digest, layer.size, shorten(row.diff_id), stack)
-                    for layer, row in zip(manifest.layers, image.layers, strict=True)
-                    if not is_foreign(layer.media_type)
-                ]
-                document = Document(content, digest, manifest.media_type)
-                break
-        else:
-            rows, blobs = [], []
-            for row in image.layers:
-                blob, media_type = await self._compress(row, stack)
-                blobs.append(blob)
-                rows.append(
-                    msgspec.structs.replace(
-                        row, digest=Digest(blob.digest), size=blob.size, media_type=media_type
-                    )
+            if content == own or not isinstance(manifest, Manifest) or not _is_of(manifest, image):
+                continue
+            layers = [
+                (layer, shorten(row.diff_id))
+                for layer, row in zip(manifest.layers, image.layers, strict=True)
+                if not is_foreign(layer.media_type)
+            ]
+            absent = [layer for layer, _ in layers if not self._content.has(layer.digest)]
+            if not await self._take_over(repository, absent, source):
+                continue
+            blobs = [
+                self._open(layer.digest, layer.size, name, stack)
+                for layer, name in layers
+                if layer not in absent
+            ]
+            document = Document(content, digest, manifest.media_type)
+            mounted = [name for layer, name in layers if layer in absent]
+            return _Ready(document=document, blobs=[*blobs, config_blob], mounted=mounted)
+        rows, blobs = [], []
+        for row in image.layers:
+            blob, media_type = await self._compress(row, stack)
+            blobs.append(blob)
+            rows.append(
+                msgspec.structs.replace(
+                    row, digest=Digest(blob.digest), size=blob.size, media_type=media_type
                 )
-            content = make_manifest(image.config_digest, len(config), rows)
-            document = Document(content, digest_bytes(content), OCI_MANIFEST)
-        blobs.append(self._open(image.config_digest, len(config), "", stack))
-        return _Ready(document=document, blobs=blobs)
-
-    def _has_all(self, manifest: Manifest, image: Image) -> bool:
-        """Tell whether a manifest is of this image, and can go out as it came."""
-        return (
-            manifest.config.digest == image.config_digest
-            and len(manifest.layers) == len(image.layers)
-            and all(
-                is_foreign(layer.media_type) or self._content.has(layer.digest)
-                for layer in manifest.layers
             )
-        )
+        content = make_manifest(image.config_digest, len(config), rows)
+        document = Document(content, digest_bytes(content), OCI_MANIFEST)
+        return _Ready(document=document, blobs=[*blobs, config_blob], mounted=[])
+
+    async def _take_over(
+        self, repository: Repository, layers: list[Descriptor], source: str
+    ) -> bool:
+        """Let the registry take blobs that are not here from where the manifest came from.
+
+        They are not here where a layer was present by other means when the image was pulled.
+        """
+        for layer in layers:
+            if await repository.has_blob(layer.digest, layer.size):
+                continue
+            location = await repository.mount(layer.digest, source) if source else "nowhere"
+            if location:
+                if source:
+                    await repository.cancel_upload(location)
+                return False
+        return True
 
     def _open(self, digest: str, size: int, name: str, stack: ExitStack) -> _Blob:
         file = stack.enter_context(self._content.open(digest))
@@ -283,6 +313,12 @@ class Pushes:
                 attempts=_ATTEMPTS,
             )
             tell(Status("Pushed"))
+
+
+def _is_of(manifest: Manifest, image: Image) -> bool:
+    return manifest.config.digest == image.config_digest and len(manifest.layers) == len(
+        image.layers
+    )
 
 
 async def _read(
