@@ -12,6 +12,8 @@ import io
 import json
 import os
 import random
+import shutil
+import sys
 import tarfile
 import time
 import urllib.request
@@ -24,7 +26,7 @@ from urllib.parse import urljoin
 from bench.measure import Goal, Measurement, interleave
 from bench.subjects import Subjects
 from bench.targets import EngineTarget, Podman, Target, call
-from support.registry import run_distribution
+from support.registry import DISTRIBUTION, run_distribution
 
 FILES = 9_500
 LARGEST = 3_000_000
@@ -37,6 +39,8 @@ _OCI = "application/vnd.oci.image"
 
 def measure_pull(subjects: Subjects) -> list[Measurement]:
     """Pull each image with nothing of it there, and see how large the engines become."""
+    if not _can_serve():
+        return []
     measurements = []
     with _registry(subjects.folder) as address:
         archive = _write_root(subjects.folder)
@@ -65,6 +69,8 @@ def measure_pull(subjects: Subjects) -> list[Measurement]:
 
 def measure_push(subjects: Subjects) -> list[Measurement]:
     """Push an imported root file system to an empty registry: compress it, and send it."""
+    if not _can_serve():
+        return []
     archive = str(_write_root(subjects.folder))
     for target in subjects.targets:
         call(target, "import", archive, "bench-push")
@@ -83,6 +89,13 @@ def measure_push(subjects: Subjects) -> list[Measurement]:
     for target in subjects.targets:
         call(target, "rmi", "bench-push")
     return [measurement]
+
+
+def _can_serve() -> bool:
+    if shutil.which(DISTRIBUTION):
+        return True
+    sys.stderr.write(f"pull and push are left out: {DISTRIBUTION} is not installed\n")
+    return False
 
 
 def _plain(target: Target) -> list[str]:
