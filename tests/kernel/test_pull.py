@@ -491,7 +491,8 @@ def test_an_upload_that_is_cut_goes_on(
         from barque.registry.server.app import Registry
         from barque.registry.server.storage import Storage
 
-        registry = Registry(Storage(tmp_path / "own"))
+        storage = Storage(tmp_path / "own")
+        registry = Registry(storage, storage)
         receive = registry._receive
 
         async def cut(request: web.Request, upload: Any) -> None:
@@ -510,3 +511,26 @@ def test_an_upload_that_is_cut_goes_on(
 
     asyncio.run(test())
     assert cuts == 2
+
+
+def test_an_engine_s_images_are_served_as_they_are(store: Store, tmp_path: Path) -> None:
+    async def test() -> None:
+        from barque.registry.server.app import Registry
+        from barque.registry.server.engine import EngineContents
+
+        image = await import_image(store, "team/made:1", BASE)
+        contents = EngineContents(store.root)
+        other = Store(tmp_path / "other")
+        async with serving(Registry(contents, None).make_app()) as address:
+            await pull(other, f"{address}/team/made", "1")
+            assert other.images.get(f"{address}/team/made:1").id == image.id
+            found = await store.images.exchange.search(f"{address}/made", 10, NOBODY)
+            assert [item["name"] for item in found] == [f"{address}/team/made"]
+            with pytest.raises(NotFound, match="not found"):
+                await pull(other, f"{address}/team/none", "1")
+            other.images.tag(image.id, f"{address}/team/new", "")
+            with pytest.raises(BarqueError, match="read-only"):
+                await push(other, f"{address}/team/new")
+        other.database.close()
+
+    asyncio.run(test())

@@ -48,12 +48,13 @@ async def serving(handler: Handler | web.Application) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def own_registry(
-    root: Path, passwords: Passwords | None = None, **options: Any
+    root: Path, passwords: Passwords | None = None, *, read_only: bool = False, **options: Any
 ) -> AsyncIterator[str]:
     """Serve our own registry from ``root``."""
     storage = Storage(root)
     storage.recover()
-    async with serving(Registry(storage, passwords, **options).make_app()) as address:
+    registry = Registry(storage, None if read_only else storage, passwords, **options)
+    async with serving(registry.make_app()) as address:
         yield address
 
 

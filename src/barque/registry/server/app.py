@@ -20,7 +20,13 @@ from barque.models.image import OCI_INDEX
 from barque.registry.documents import MAX_BYTES
 from barque.registry.server.auth import Passwords
 from barque.registry.server.errors import Refused
-from barque.registry.server.storage import Storage, check_digest, check_name, get_order
+from barque.registry.server.storage import (
+    Contents,
+    Storage,
+    check_digest,
+    check_name,
+    get_order,
+)
 
 _log = logging.getLogger("barque.registry")
 _PIECE = 1 << 20
@@ -45,22 +51,23 @@ class _Upload:
 
 
 class Registry:
-    """Answers the requests of the distribution-spec from a ``Storage``.
+    """Answers the requests of the distribution-spec.
 
-    ``passwords`` None lets everybody in; ``max_blob_bytes`` bounds one blob.
+    What is read is in ``contents``; ``storage`` takes what is pushed, and None makes the
+    registry read-only. ``passwords`` None lets everybody in. ``max_blob_bytes`` bounds a blob.
     """
 
     def __init__(
         self,
-        storage: Storage,
+        contents: Contents,
+        storage: Storage | None,
         passwords: Passwords | None = None,
         *,
-        read_only: bool = False,
         max_blob_bytes: int = 64 << 30,
     ) -> None:
-        self._storage = storage
+        self._contents = contents
+        self._writable = storage
         self._passwords = passwords
-        self._read_only = read_only
         self._max_blob_bytes = max_blob_bytes
         self._uploads: dict[str, _Upload] = {}
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = [
@@ -95,6 +102,13 @@ class Registry:
             upload.ingest.abort()
         self._uploads.clear()
 
+    @property
+    def _storage(self) -> Storage:
+        """Where to write. Raises Refused where nothing is to be written."""
+        if self._writable is None:
+            raise Refused("UNSUPPORTED", "this registry is read-only")
+        return self._writable
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
             response = await self._dispatch(request)
@@ -120,8 +134,6 @@ class Registry:
                 continue
             known = True
             if request.method in methods.split():
-                if self._read_only and request.method not in {"GET", "HEAD"}:
-                    raise Refused("UNSUPPORTED", "this registry is read-only")
                 if "name" in match.groupdict():
                     check_name(match["name"])
                 return await handler(request, match)
@@ -136,7 +148,7 @@ class Registry:
 
     async def _get_blob(self, _request: web.Request, match: re.Match[str]) -> web.StreamResponse:
         digest = check_digest(match["digest"])
-        path = await asyncio.to_thread(self._storage.get_blob, match["name"], digest)
+        path = await asyncio.to_thread(self._contents.get_blob, match["name"], digest)
         headers = {
             "Content-Type": _BINARY,
             "Docker-Content-Digest": digest,
@@ -157,10 +169,11 @@ class Registry:
             source = check_name(query["from"]) if "from" in query else name
             if await asyncio.to_thread(self._storage.mount, name, digest, source):
                 return _created(f"/v2/{name}/blobs/{digest}", digest)
+        storage = self._storage
         self._expire()
         if len(self._uploads) >= _MAX_UPLOADS:
             raise Refused("TOOMANYREQUESTS", f"{_MAX_UPLOADS} uploads are under way: try later")
-        upload = _Upload(name, await asyncio.to_thread(self._storage.begin))
+        upload = _Upload(name, await asyncio.to_thread(storage.begin))
         if "digest" in query:
             try:
                 await self._receive(request, upload)
@@ -265,7 +278,7 @@ class Registry:
     async def _get_manifest(
         self, _request: web.Request, match: re.Match[str]
     ) -> web.StreamResponse:
-        document = await asyncio.to_thread(self._storage.get_manifest, match["name"], match["ref"])
+        document = await asyncio.to_thread(self._contents.get_manifest, match["name"], match["ref"])
         headers = {
             "Content-Type": document.media_type,
             "Docker-Content-Digest": document.digest,
@@ -296,17 +309,17 @@ class Registry:
     # Lists
 
     async def _catalog(self, request: web.Request, _match: re.Match[str]) -> web.StreamResponse:
-        names = await asyncio.to_thread(self._storage.list_repositories)
+        names = await asyncio.to_thread(self._contents.list_repositories)
         return _reply_page(request, names, lambda page: {"repositories": page})
 
     async def _tags(self, request: web.Request, match: re.Match[str]) -> web.StreamResponse:
         name = match["name"]
-        tags = await asyncio.to_thread(self._storage.list_tags, name)
+        tags = await asyncio.to_thread(self._contents.list_tags, name)
         return _reply_page(request, tags, lambda page: {"name": name, "tags": page})
 
     async def _referrers(self, request: web.Request, match: re.Match[str]) -> web.StreamResponse:
         digest = check_digest(match["digest"])
-        found = await asyncio.to_thread(self._storage.list_referrers, match["name"], digest)
+        found = await asyncio.to_thread(self._contents.list_referrers, match["name"], digest)
         headers = {}
         wanted = request.query.get("artifactType", "")
         if wanted:

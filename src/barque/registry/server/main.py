@@ -17,7 +17,8 @@ from aiohttp import web
 from barque.errors import BarqueError, InvalidArgument
 from barque.registry.server.app import Registry
 from barque.registry.server.auth import read_htpasswd
-from barque.registry.server.storage import Storage
+from barque.registry.server.engine import EngineContents
+from barque.registry.server.storage import Contents, Storage
 
 _GRACE_S = 5.0
 DEFAULT_ADDRESS = "127.0.0.1:5000"
@@ -26,7 +27,9 @@ DEFAULT_ADDRESS = "127.0.0.1:5000"
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; leaves the program for one that is wrong."""
     parser = argparse.ArgumentParser(prog="barque registry serve", allow_abbrev=False)
-    parser.add_argument("root", type=Path)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("root", type=Path, nargs="?")
+    place.add_argument("--engine", type=Path)
     parser.add_argument("--addr", default=DEFAULT_ADDRESS)
     parser.add_argument("--htpasswd", type=Path)
     parser.add_argument("--tlscert", type=Path)
@@ -65,6 +68,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _open(options: argparse.Namespace) -> tuple[Contents, Storage | None]:
+    """Return where to read, and where to write, if anywhere. Raises InvalidArgument."""
+    if options.engine is not None:
+        return EngineContents(options.engine), None
+    storage = Storage(options.root)
+    storage.recover()
+    return storage, None if options.read_only else storage
+
+
 async def serve(options: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT. Raises InvalidArgument, OSError."""
     host, port = plan_listener(options)
@@ -73,9 +85,8 @@ async def serve(options: argparse.Namespace) -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(options.tlscert, options.tlskey)
     passwords = read_htpasswd(options.htpasswd) if options.htpasswd else None
-    storage = Storage(options.root)
-    await asyncio.to_thread(storage.recover)
-    registry = Registry(storage, passwords, read_only=options.read_only)
+    contents, storage = await asyncio.to_thread(_open, options)
+    registry = Registry(contents, storage, passwords)
     runner = web.AppRunner(registry.make_app(), access_log=None, shutdown_timeout=_GRACE_S)
     await runner.setup()
     stop = asyncio.Event()
@@ -86,7 +97,8 @@ async def serve(options: argparse.Namespace) -> None:
         await site.start()
         scheme = "https" if tls else "http"
         shown = runner.addresses[0]
-        print(f"Serving {options.root} at {scheme}://{shown[0]}:{shown[1]}", flush=True)  # noqa: T201
+        place = options.engine or options.root
+        print(f"Serving {place} at {scheme}://{shown[0]}:{shown[1]}", flush=True)  # noqa: T201
         await stop.wait()
     finally:
         await runner.cleanup()

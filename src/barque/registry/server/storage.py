@@ -22,6 +22,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -61,6 +62,30 @@ def check_digest(text: str) -> Digest:
 def get_order(tag: str) -> tuple[str, str]:
     """Return what tags are sorted by: letters before case, as the spec wants. Pure."""
     return tag.lower(), tag
+
+
+class Contents(Protocol):
+    """What a registry reads from. The methods wait for the disk: call them from a thread."""
+
+    def list_repositories(self) -> list[str]:
+        """Return the names of all repositories, sorted."""
+        ...
+
+    def get_blob(self, name: str, digest: Digest) -> Path:
+        """Return the file of a blob that the repository has. Raises Refused."""
+        ...
+
+    def get_manifest(self, name: str, reference: str) -> Document:
+        """Return the manifest of a tag or digest. Raises Refused."""
+        ...
+
+    def list_tags(self, name: str) -> list[str]:
+        """Return all tags, by ``get_order``. Raises Refused if there is no such repository."""
+        ...
+
+    def list_referrers(self, name: str, subject: Digest) -> list[Descriptor]:
+        """Return the descriptors of what refers to ``subject``, sorted by digest."""
+        ...
 
 
 class Storage:
@@ -246,7 +271,7 @@ class Storage:
     # Lists
 
     def list_tags(self, name: str) -> list[str]:
-        """Return all tags, sorted. Raises Refused if there is no such repository."""
+        """Return all tags, by ``get_order``. Raises Refused if there is no such repository."""
         self.check_repository(name)
         return self._list_tags(name)
 
