@@ -243,6 +243,7 @@ def build_engine(
     )
     shims.listener = Listener(tasks, execs, registry, events)
     images.listener = _image_events(bus, images)
+    images.on_trash(reaper.wake)
     return Engine(
         containers=containers,
         execs=execs,

@@ -196,10 +196,11 @@ class Pulls:
         report: Report,
     ) -> Pulled:
         async with (
-            self._hold() as lease,
+            # The assembly is left last: it gives back the space of what the lease lets go.
             Assembly(
                 self._catalog, self._content, self._snapshotter, self._garbage, self._limits
             ) as assembly,
+            self._hold() as lease,
             AsyncExitStack() as held,
         ):
             config_bytes = await self._fetch_config(repository, selected.manifest.config, lease)

@@ -71,6 +71,10 @@ class ImageService:
         self._exchange: Exchange | None = None
         self.listener: Listener = _ignore
 
+    def on_trash(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when the snapshotter's trash may have something in it."""
+        self._garbage.on_trash = wake
+
     def recover(self) -> None:
         """Clear what a killed engine left half done. Call once, before anything else.
 
