@@ -53,6 +53,7 @@ def measure_pull(subjects: Subjects) -> list[Measurement]:
         for title, name in images.items():
 
             def sample(target: Target, name: str = name) -> float:
+                os.sync()  # who waits for the disk shall not wait for what others have written
                 begin = time.perf_counter()
                 call(target, "pull", "-q", *_plain(target), name)
                 elapsed = time.perf_counter() - begin
@@ -78,6 +79,7 @@ def measure_push(subjects: Subjects) -> list[Measurement]:
     def sample(target: Target) -> float:
         with _registry(subjects.folder) as address:
             call(target, "tag", "bench-push", f"{address}/pushed")
+            os.sync()
             begin = time.perf_counter()
             call(target, "push", "-q", *_plain(target), f"{address}/pushed")
             elapsed = time.perf_counter() - begin
