@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import random
+import subprocess
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -16,7 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from barque.errors import BarqueError, InvalidArgument, NotFound
+from barque.errors import BarqueError, InvalidArgument, KernelError, NotFound
 from barque.models.image import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
 from barque.registry.auth import Credentials
 from barque.registry.errors import Damaged, RegistryError
@@ -370,6 +371,30 @@ def test_a_lost_layer_is_repaired_by_pulling_again(store: Store) -> None:
             assert store.content.has(digest(TOP))
 
     asyncio.run(test())
+
+
+def test_a_full_disk_fails_the_pull_and_nothing_else(tmp_path: Path) -> None:
+    root = tmp_path / "small"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", root], check=True)
+    try:
+        (root / "barque.db").symlink_to(tmp_path / "barque.db")  # it is not what is full
+        store = Store(root)
+
+        async def test() -> None:
+            shelf = Shelf()
+            shelf.add_image([LARGE, BASE], "large")
+            shelf.add_image([BASE], "small")
+            async with serving(shelf.serve) as address:
+                with pytest.raises(KernelError, match="no space left on device"):
+                    await pull(store, f"{address}/x", "large")
+                assert store.leftovers() == []
+                await pull(store, f"{address}/x", "small")
+
+        asyncio.run(test())
+        store.database.close()
+    finally:
+        subprocess.run(["umount", root], check=True)
 
 
 # Push

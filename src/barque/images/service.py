@@ -82,6 +82,7 @@ class ImageService:
         """
         self._content.recover()
         self._garbage.recover()
+        self._content.reap()
 
     def sweep(self) -> None:
         """Remove layers that nothing uses any more: call it when a container was removed
