@@ -346,10 +346,20 @@ def compress(source: Metered, ingest: Ingest) -> None:
     """
     compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
     _, pieces = open_decompressed(source)
-    for piece in pieces:
-        if data := compressor.compress(piece):
-            ingest.write(data)
+    for piece in _cut(pieces):
+        ingest.write(compressor.compress(piece))
     ingest.write(compressor.flush())
+
+
+def _cut(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Give the same bytes in pieces of one size: on these depends what isal makes of them."""
+    rest = bytearray()
+    for piece in pieces:
+        rest += piece
+        while len(rest) >= _PIECE:
+            yield bytes(rest[:_PIECE])
+            del rest[:_PIECE]
+    yield bytes(rest)
 
 
 @contextmanager
