@@ -95,7 +95,7 @@ def test_a_pull_says_what_docker_says_and_makes_an_image(store: Store) -> None:
             said = await pull(store, name)
             assert said[-1] == {"status": f"Status: Image is up to date for {name}:latest"}
             assert statuses(said, short(BASE)) == ["Already exists"]
-            assert not [r for r in shelf.requests[asked:] if "blobs" in r.path]
+            assert [request.method for request in shelf.requests[asked:]] == ["HEAD"]
             # By digest, and under a name of its own.
             await pull(store, f"{address}/other", top["digest"])
             assert f"{address}/other@{top['digest']}" in store.images.get(image.id).digests

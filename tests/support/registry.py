@@ -159,6 +159,8 @@ class Shelf:
         if asked := request.headers.get("Range"):
             start = int(asked.removeprefix("bytes=").partition("-")[0])
         headers = {"Content-Type": kind}
+        if kind and "manifests" in request.path:
+            headers["Docker-Content-Digest"] = digest(content)
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         return web.Response(body=content[start:], headers=headers, status=206 if start else 200)

@@ -38,7 +38,7 @@ import msgspec
 
 from barque.content.digests import digest_bytes, parse_digest
 from barque.content.store import ContentStore
-from barque.errors import AlreadyExists, BarqueError, NotFound, Unavailable
+from barque.errors import AlreadyExists, BarqueError, InvalidArgument, NotFound, Unavailable
 from barque.images.assembly import Assembly
 from barque.images.catalog import Catalog
 from barque.images.download import Download, Following
@@ -183,9 +183,21 @@ class Pulls:
                 reference.path,
                 credentials,
                 self._config,
-                lambda repository: repository.get_manifest(reference.digest or reference.tag),
+                lambda repository: self._resolve(repository, reference),
             ) as opened:
                 yield opened
+
+    async def _resolve(self, repository: Repository, reference: Reference) -> Document:
+        """Get what a reference stands for, unless it is what it was when last pulled.
+
+        Registries count manifests that are fetched against rate limits, but not questions.
+        """
+        wanted = reference.digest or reference.tag
+        if str(reference.stored) in self._catalog.references:
+            digest = await _ask_digest(repository, wanted)
+            if digest is not None and self._content.has(digest):
+                return Document(self._content.read(digest), digest, "")
+        return await repository.get_manifest(wanted)
 
     async def _pull(
         self,
@@ -417,14 +429,16 @@ class Pulls:
                         f"layer {layer.descriptor.digest} unpacks to {unpacked.diff_id}, but the "
                         f"image's config says {layer.diff_id}: the image is damaged or forged"
                     )
-                try:
-                    self._snapshotter.commit(layer.chain_id, key, unpacked.size_bytes)
-                except AlreadyExists:
-                    pass  # unpacked before, and only the blob was missing: ours is removed
-                else:
-                    undo.pop_all()
+                self._commit(layer, key, unpacked, undo)
         tell(Status("Pull complete"))
         return unpacked
+
+    def _commit(self, layer: _Layer, key: str, unpacked: Unpacked, undo: ExitStack) -> None:
+        try:
+            self._snapshotter.commit(layer.chain_id, key, unpacked.size_bytes)
+        except AlreadyExists:
+            return  # it was there, and only its blob was missing: ours is removed
+        undo.pop_all()
 
 
 class _Source(NamedTuple):
@@ -433,6 +447,14 @@ class _Source(NamedTuple):
     repository: Repository
     assembly: Assembly
     held: AsyncExitStack
+
+
+async def _ask_digest(repository: Repository, reference: str) -> Digest | None:
+    """Return the digest a registry has for a reference, or None where it does not say."""
+    try:
+        return parse_digest(await repository.find_digest(reference))
+    except (RegistryError, InvalidArgument):
+        return None  # GET will tell what is the matter, if anything is
 
 
 def _describe(layer: _Layer, unpacked: Unpacked) -> LayerRow:
