@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import api, clients, fleet, idle, lifecycle, oci, run, throughput
+from bench import api, clients, fleet, idle, lifecycle, oci, registries, run, throughput
 from bench.measure import Measurement
 from bench.subjects import Subjects
 
@@ -17,6 +17,8 @@ GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
     "api": api.measure,
     "logs": throughput.measure_logs,
     "stdio": throughput.measure_stdio,
+    "pull": registries.measure_pull,
+    "push": registries.measure_push,
     "fleet": fleet.measure,
     "oci": oci.measure,
 }

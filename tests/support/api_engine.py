@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from barque.engine.shims import Client, StartFailure
 from barque.engine.system import SystemFacts
 from barque.engine.top import Processes
 from barque.engine.volumes import Pruned
-from barque.errors import Conflict, NotFound, NotModified
+from barque.errors import BarqueError, Conflict, NotFound, NotModified, PermissionDenied
 from barque.images.record import HistoryLine, Image
 from barque.models.api import (
     ContainerConfig,
@@ -40,6 +40,8 @@ from barque.models.ids import ContainerId, Digest, ExecId, ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
 from barque.models.network import IpamConfig, NetworkRecord
 from barque.models.volume import VolumeRecord
+from barque.registry.auth import Credentials
+from barque.registry.config import RegistryConfig
 
 IMAGE_ID = ImageId("sha256:" + "ab" * 32)
 
@@ -266,10 +268,54 @@ class FakeExecs:
         self.calls.append(("resize", id_, height, width))
 
 
+REGISTRIES = RegistryConfig(mirrors=("https://mirror",), insecure=("lab:5000", "10.0.0.0/8"))
+
+
+class FakeExchange:
+    """Registries: what is named ``missing`` is, what is named ``broken`` fails midway."""
+
+    def __init__(self) -> None:
+        self.config = RegistryConfig()
+        self.calls: list[Any] = []
+
+    async def pull(
+        self, name: str, tag: str, *, platform: str, credentials: Credentials
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        self.calls.append((name, tag, platform, credentials))
+        if name == "missing":
+            raise NotFound("manifest for missing:latest not found: manifest unknown")
+        yield {"status": f"Pulling from library/{name}", "id": tag}
+        if name == "broken":
+            raise BarqueError("the connection ended early")
+
+    async def push(
+        self, name: str, tag: str, *, credentials: Credentials
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        self.calls.append((name, tag, credentials))
+        yield {"status": f"The push refers to repository [docker.io/library/{name}]"}
+
+    async def login(self, credentials: Credentials) -> str:
+        if credentials.password != "right":
+            raise PermissionDenied("unauthorized: incorrect username or password")
+        return "token"
+
+    async def look_up(self, name: str, credentials: Credentials) -> dict[str, Any]:
+        self.calls.append((name, credentials))
+        return {"Descriptor": {}, "Platforms": []}
+
+    async def search(self, term: str, limit: int, credentials: Credentials) -> list[dict[str, Any]]:
+        self.calls.append((term, limit, credentials))
+        return [
+            {"name": f"{term}/{stars}", "star_count": stars, "is_official": stars > 1}
+            for stars in range(3)
+        ]
+
+
 class FakeImages:
     """Images."""
 
     def __init__(self) -> None:
+        self.exchange = FakeExchange()
         config = ImageConfig(
             architecture="amd64",
             os="linux",
@@ -442,6 +488,7 @@ class FakeSettings:
     debug: bool = False
     labels: tuple[str, ...] = ("rack=1",)
     log_driver: str = "json-file"
+    registries: RegistryConfig = REGISTRIES
 
 
 class FakeEngine:

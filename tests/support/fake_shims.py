@@ -280,6 +280,9 @@ class FakeImage:
 class FakeImages:
     """One image, ``box``."""
 
+    def on_trash(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
     def __init__(self) -> None:
         self.listener: Callable[..., None] | None = None
         config = ImageConfig(

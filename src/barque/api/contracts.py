@@ -9,7 +9,7 @@ over a real socket without a kernel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ from barque.models.container import ContainerRecord, ExecRecord
 from barque.models.ids import ContainerId, ExecId
 from barque.models.network import NetworkRecord
 from barque.models.volume import VolumeRecord
+from barque.registry.auth import Credentials
+from barque.registry.config import RegistryConfig
 
 
 class Containers(Protocol):
@@ -82,9 +84,29 @@ class Execs(Protocol):
     async def resize(self, id: ExecId, height: int, width: int) -> None: ...
 
 
+class Exchange(Protocol):
+    """Registries: ``barque.images.exchange.Exchange``."""
+
+    @property
+    def config(self) -> RegistryConfig: ...
+    def pull(
+        self, name: str, tag: str, *, platform: str, credentials: Credentials
+    ) -> AsyncGenerator[dict[str, Any], None]: ...
+    def push(
+        self, name: str, tag: str, *, credentials: Credentials
+    ) -> AsyncGenerator[dict[str, Any], None]: ...
+    async def login(self, credentials: Credentials) -> str: ...
+    async def look_up(self, name: str, credentials: Credentials) -> dict[str, Any]: ...
+    async def search(
+        self, term: str, limit: int, credentials: Credentials
+    ) -> list[dict[str, Any]]: ...
+
+
 class Images(Protocol):
     """Images: ``barque.images.service.ImageService``."""
 
+    @property
+    def exchange(self) -> Exchange: ...
     def list(self) -> Sequence[Image]: ...
     def get(self, ref: str) -> Image: ...
     def find(self, ref: str) -> Image | None: ...
@@ -167,3 +189,5 @@ class Settings(Protocol):
     def labels(self) -> Sequence[str]: ...
     @property
     def log_driver(self) -> str: ...
+    @property
+    def registries(self) -> RegistryConfig: ...

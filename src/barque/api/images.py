@@ -1,4 +1,4 @@
-"""Images: list, inspect, history, tag, remove, import, load, prune."""
+"""Images: list, inspect, history, tag, remove, import, load, pull, prune."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from barque.api.filters import get_flag, parse_filters
 from barque.api.http import EMPTY, JSON, Call, Reply, Response, Stream, reply_json
 from barque.api.image_filters import LIST_KEYS, PRUNE_KEYS, get_created_ns, match_tags, select
 from barque.api.parameters import NS_PER_S
+from barque.api.registries import pull
 from barque.errors import BarqueError, InvalidArgument, NotImplementedHere
 from barque.images.record import Image
 from barque.models.api import ContainerConfig
@@ -108,11 +109,9 @@ class Images:
         return reply_json(removed)
 
     async def create(self, call: Call) -> Response:
-        """Import a root file system (``fromSrc=-``); pulling does not exist yet."""
+        """Pull an image (``fromImage``), or import a root file system (``fromSrc=-``)."""
         if call.text("fromImage"):
-            raise NotImplementedHere(
-                "pulling images is not implemented by barque yet: use docker import or docker load"
-            )
+            return await pull(call, self._images.exchange)
         source = call.text("fromSrc")
         if not source:
             raise InvalidArgument("one of fromImage and fromSrc is required")

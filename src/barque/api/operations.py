@@ -69,16 +69,16 @@ works  POST    /containers/prune                ContainerPrune            remove
 works  GET     /images/json                     ImageList                 list images
 501    POST    /build                           ImageBuild                build an image
 501    POST    /build/prune                     BuildPrune                remove build cache
-works  POST    /images/create                   ImageCreate               import an image (pulling: 501)
+works  POST    /images/create                   ImageCreate               pull or import an image
 works  GET     /images/{name}/json              ImageInspect              inspect an image
 501    GET     /images/{name}/attestations      ImageAttestations         read attestations of an image
 works  GET     /images/{name}/history           ImageHistory              show an image's history
-501    POST    /images/{name}/push              ImagePush                 push an image
+works  POST    /images/{name}/push              ImagePush                 push an image
 works  POST    /images/{name}/tag               ImageTag                  tag an image
 works  DELETE  /images/{name}                   ImageDelete               remove an image
-501    GET     /images/search                   ImageSearch               search a registry
+works  GET     /images/search                   ImageSearch               search a registry
 works  POST    /images/prune                    ImagePrune                remove unused images
-501    POST    /auth                            SystemAuth                check registry credentials
+works  POST    /auth                            SystemAuth                check registry credentials
 works  GET     /info                            SystemInfo                describe the engine
 works  GET     /version                         SystemVersion             show versions
 works  GET     /_ping                           SystemPing                ping
@@ -147,7 +147,7 @@ works  GET     /plugins/{name}/json             PluginInspect             inspec
 503    GET     /configs/{id}                    ConfigInspect             inspect a config
 503    DELETE  /configs/{id}                    ConfigDelete              remove a config
 503    POST    /configs/{id}/update             ConfigUpdate              update a config
-501    GET     /distribution/{name}/json        DistributionInspect       look up an image in a registry
+works  GET     /distribution/{name}/json        DistributionInspect       look up an image in a registry
 501    POST    /session                         Session                   open a BuildKit session
 works  GET     /networks/                       NetworkListSlash          list networks
 501    GET     /containers/{id}/checkpoints     CheckpointList            list checkpoints

@@ -37,6 +37,7 @@ from barque.api.http import (
 from barque.api.images import Images
 from barque.api.networks import Networks
 from barque.api.operations import NOT_A_MANAGER, OPERATIONS, Operation, State
+from barque.api.registries import Registries
 from barque.api.router import Router
 from barque.api.system import System
 from barque.api.tasks import Background
@@ -68,6 +69,7 @@ def make_handlers(
     container_list = ContainerList(engine)
     execs = Execs(engine, background)
     images = Images(engine)
+    registries = Registries(engine)
     system = System(engine, settings)
     volumes = Volumes(engine)
     networks = Networks(engine)
@@ -101,6 +103,10 @@ def make_handlers(
         "ImageDelete": images.remove,
         "ImageLoad": images.load,
         "ImagePrune": images.prune,
+        "ImagePush": registries.push,
+        "ImageSearch": registries.search,
+        "SystemAuth": registries.login,
+        "DistributionInspect": registries.look_up,
         "SystemInfo": system.info,
         "SystemVersion": system.version,
         "SystemPing": system.ping,

@@ -12,6 +12,7 @@ from barque.api.contracts import Engine, Settings
 from barque.api.http import TEXT, Call, Reply, reply_json
 from barque.api.versions import NEWEST, OLDEST, format_version
 from barque.errors import NotFound
+from barque.registry.config import HUB, RegistryConfig
 
 _PING_HEADERS = (
     "Builder-Version: 1\r\n"
@@ -108,15 +109,7 @@ class System:
             "OSType": "linux",
             "Architecture": facts.architecture,
             "IndexServerAddress": INDEX_SERVER,
-            "RegistryConfig": {
-                "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-                "IndexConfigs": {
-                    "docker.io": {
-                        "Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True
-                    }
-                },
-                "Mirrors": [],
-            },
+            "RegistryConfig": _describe_registries(self._settings.registries),
             "NCPU": facts.cpus,
             "MemTotal": facts.memory_bytes,
             "GenericResources": None,
@@ -160,6 +153,25 @@ class System:
         """List plugins: there are none."""
         del call
         return reply_json([])
+
+
+def _describe_registries(config: RegistryConfig) -> dict[str, Any]:
+    def describe(name: str, *, secure: bool) -> dict[str, Any]:
+        official = name == HUB
+        return {
+            "Name": name,
+            "Mirrors": [f"{mirror}/" for mirror in config.mirrors] if official else [],
+            "Secure": secure,
+            "Official": official,
+        }
+
+    indexes = {HUB: describe(HUB, secure=True)}
+    indexes |= {host: describe(host, secure=False) for host in config.insecure_hosts}
+    return {
+        "InsecureRegistryCIDRs": config.insecure_networks,
+        "IndexConfigs": indexes,
+        "Mirrors": [f"{mirror}/" for mirror in config.mirrors],
+    }
 
 
 def _format_now() -> str:

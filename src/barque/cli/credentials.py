@@ -7,6 +7,8 @@ give JSON. A helper for the host goes before the general one, and that before ``
 
 from __future__ import annotations
 
+from barque.cli.command import CommandError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -26,11 +28,35 @@ def find_credentials(config: dict[str, Any], host: str) -> str:
     from barque.client.wirejson import encode  # noqa: PLC0415 - only with a registry
 
     server = HUB if host == "docker.io" else host
-    helper = (config.get("credHelpers") or {}).get(host) or config.get("credsStore")
-    found = _ask_helper(helper, server) if helper else {}
-    if not found:
-        found = _stored((config.get("auths") or {}).get(server))
+    found = find_login(config, server)
     return base64.urlsafe_b64encode(encode(found).encode()).decode()
+
+
+def find_login(config: dict[str, Any], server: str) -> dict[str, str]:
+    """What is known for a server, in the API's form; {} if nothing is."""
+    helper = find_helper(config, server)
+    found = _ask_helper(helper, server) if helper else {}
+    if found:
+        return found
+    auths = config.get("auths") or {}
+    entry = auths.get(server)
+    if entry is None:
+        # Old files name servers by URL.
+        entry = next((auths[key] for key in auths if host_of(key) == host_of(server)), None)
+    return _stored(entry)
+
+
+def find_helper(config: dict[str, Any], server: str) -> str:
+    """The helper that keeps a server's credentials, "" if the file itself does."""
+    helpers = config.get("credHelpers") or {}
+    return str(
+        helpers.get(server) or helpers.get(host_of(server)) or config.get("credsStore") or ""
+    )
+
+
+def host_of(server: str) -> str:
+    """The host, with port, of a server's address."""
+    return server.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
 
 def _stored(entry: dict[str, Any] | None) -> dict[str, str]:
@@ -50,21 +76,40 @@ def _stored(entry: dict[str, Any] | None) -> dict[str, str]:
     return found
 
 
-def _ask_helper(name: str, server: str) -> dict[str, str]:
+def run_helper(name: str, action: str, stdin: str) -> bytes:
+    """Run ``docker-credential-NAME`` of the user's PATH; its output.
+
+    Raises :class:`CommandError` if it is missing, fails or takes too long.
+    """
     import subprocess  # noqa: PLC0415 - the helper protocol is a program
 
-    from barque.client.wirejson import decode  # noqa: PLC0415 - only with a registry
-
+    program = f"docker-credential-{name}"
+    if "/" in name:
+        raise CommandError(f"invalid credential helper {name!r}: it must be a name, not a path")
     try:
         done = subprocess.run(
-            [f"docker-credential-{name}", "get"],
-            input=server.encode(),
+            [program, action],
+            input=stdin.encode(),
             capture_output=True,
             timeout=_HELPER_S,
             check=False,
         )
-        answer = decode(done.stdout) if done.returncode == 0 else {}
-    except (OSError, subprocess.TimeoutExpired, ValueError):
+    except OSError as error:
+        raise CommandError(f"cannot run {program}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(f"{program} {action} did not end within {_HELPER_S} s") from error
+    if done.returncode:
+        said = (done.stdout or done.stderr).decode("utf-8", "replace").strip()
+        raise CommandError(f"{program} {action}: {said or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def _ask_helper(name: str, server: str) -> dict[str, str]:
+    from barque.client.wirejson import decode  # noqa: PLC0415 - only with a registry
+
+    try:
+        answer = decode(run_helper(name, "get", server))
+    except (CommandError, ValueError):
         return {}
     if answer.get("Username") == "<token>":
         return {"identitytoken": answer["Secret"]}

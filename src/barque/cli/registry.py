@@ -206,6 +206,12 @@ COMMANDS: dict[str, Row] = {
     "network ls": ("barque.cli.networks", "LS", "List networks", ("network list",)),
     "network prune": ("barque.cli.prune", "NETWORK", "Remove all unused networks", ()),
     "network rm": ("barque.cli.networks", "RM", "Remove one or more networks", ("network remove",)),
+    "registry serve": (
+        "barque.cli.serve",
+        "SERVE",
+        "Serve a registry of images from a directory",
+        (),
+    ),
     "system df": ("barque.cli.diskusage", "DF", "Show disk usage", ()),
     "system dial-stdio": (
         "barque.cli.dialstdio",
@@ -254,6 +260,8 @@ COMMANDS: dict[str, Row] = {
         "Return low-level information on Docker objects",
         (),
     ),
+    "login": ("barque.cli.login", "LOGIN", "Authenticate to a registry", ()),
+    "logout": ("barque.cli.login", "LOGOUT", "Log out from a registry", ()),
     "search": ("barque.cli.search", "SEARCH", "Search Docker Hub for images", ()),
     "version": ("barque.cli.version", "VERSION", "Show the Barque version information", ()),
 }
@@ -262,6 +270,7 @@ GROUPS: dict[str, str] = {
     "container": "Manage containers",
     "image": "Manage images",
     "network": "Manage networks",
+    "registry": "Run a registry",
     "system": "Manage Barque",
     "volume": "Manage volumes",
 }
@@ -269,7 +278,19 @@ GROUPS: dict[str, str] = {
 HIDDEN = ("system dial-stdio", "completion")
 """Commands that help does not list."""
 
-COMMON = ("run", "exec", "ps", "pull", "push", "images", "search", "version", "info")
+COMMON = (
+    "run",
+    "exec",
+    "ps",
+    "pull",
+    "push",
+    "images",
+    "login",
+    "logout",
+    "search",
+    "version",
+    "info",
+)
 """What `barque --help` lists first, in this order."""
 
 ABSENT = (
@@ -278,8 +299,6 @@ ABSENT = (
     "checkpoint",
     "config",
     "context",
-    "login",
-    "logout",
     "manifest",
     "node",
     "plugin",

@@ -6,6 +6,7 @@ import sys
 
 from barque.cli.command import Command, Flag, Invocation
 from barque.cli.listing import Listing, ellipsis, render
+from barque.cli.pull import registry_headers
 from barque.client.http import encode_filters
 
 TYPE_CHECKING = False
@@ -44,14 +45,17 @@ _DEFAULT = ("Name", "Description", "StarCount", "IsOfficial")
 
 def _search(call: Invocation) -> int:
     flags = call.flags
-    found = call.client.get(
+    answer = call.client.request(
+        "GET",
         "/images/search",
+        headers=registry_headers(call.settings.config, call.args[0]),
         query={
             "term": call.args[0],
             "limit": flags["limit"] or None,
             "filters": encode_filters(flags["filter"]),
         },
     )
+    found = answer.json()
     rows = [_Result(item, truncate=not flags["no-trunc"]) for item in found or ()]
     sys.stdout.write(render(_RESULTS, rows, flags["format"], _DEFAULT))
     return 0

@@ -19,6 +19,7 @@ import barque
 from barque.errors import InvalidArgument
 from barque.models.api import Ulimit
 from barque.network.config import AddressPool, NetworkConfig
+from barque.registry.config import RegistryConfig, check_config
 
 DEFAULT_CONFIG_FILE = Path("/etc/barque/daemon.json")
 DEFAULT_EXEC_ROOT = Path("/run/barque")
@@ -64,6 +65,11 @@ class Options(
     dns_opts: list[str] = []
     dns_search: list[str] = []
     host_gateway_ips: list[str] = []
+    registry_mirrors: list[str] = []
+    insecure_registries: list[str] = []
+    max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
     tls: bool = False
     tlsverify: bool = False
     tlscacert: str = ""
@@ -95,6 +101,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     seccomp_profile: str
     """``builtin``, ``unconfined`` or a file."""
     network: NetworkConfig
+    registries: RegistryConfig
     tls: bool
     tlsverify: bool
     tlscacert: str
@@ -144,6 +151,31 @@ _FLAGS = (
     _Flag("dns-opts", ("--dns-opt", "--dns-option"), "list", "DNS options of containers"),
     _Flag("dns-search", ("--dns-search",), "list", "DNS search domains of containers"),
     _Flag("host-gateway-ips", ("--host-gateway-ip",), "list", "address of host-gateway"),
+    _Flag("registry-mirrors", ("--registry-mirror",), "list", "ask this mirror before Docker Hub"),
+    _Flag(
+        "insecure-registries",
+        ("--insecure-registry",),
+        "list",
+        "host[:port] or CIDR of registries that may be reached without verified TLS",
+    ),
+    _Flag(
+        "max-concurrent-downloads",
+        ("--max-concurrent-downloads",),
+        "integer",
+        "layers that are downloaded at once",
+    ),
+    _Flag(
+        "max-concurrent-uploads",
+        ("--max-concurrent-uploads",),
+        "integer",
+        "layers that are uploaded at once",
+    ),
+    _Flag(
+        "max-download-attempts",
+        ("--max-download-attempts",),
+        "integer",
+        "tries in a row to download a layer",
+    ),
     _Flag("tls", ("--tls",), "flag", "use TLS on tcp sockets"),
     _Flag("tlsverify", ("--tlsverify",), "flag", "use TLS and verify clients"),
     _Flag("tlscacert", ("--tlscacert",), "text", "trust clients certified by this CA"),
@@ -268,6 +300,13 @@ def _finish(options: Options, *, validate_only: bool) -> Config:
         default_ulimits=tuple(options.default_ulimits.values()),
         seccomp_profile=options.seccomp_profile,
         network=network,
+        registries=check_config(
+            options.registry_mirrors,
+            options.insecure_registries,
+            downloads=options.max_concurrent_downloads,
+            uploads=options.max_concurrent_uploads,
+            attempts=options.max_download_attempts,
+        ),
         tls=options.tls or options.tlsverify,
         tlsverify=options.tlsverify,
         tlscacert=options.tlscacert,

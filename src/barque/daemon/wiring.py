@@ -101,7 +101,12 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
         ),
         database=database,
         registry=registry,
-        images=ImageService(database, ContentStore(config.data_root / "content"), snapshots),
+        images=ImageService(
+            database,
+            ContentStore(config.data_root / "content"),
+            snapshots,
+            registries=config.registries,
+        ),
         networks=Networks(database, config.network, lambda ref: registry.get(ref).record),
         snapshots=snapshots,
         shims=ShimHost(spawner, config.exec_root, None),

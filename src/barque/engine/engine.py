@@ -243,6 +243,7 @@ def build_engine(
     )
     shims.listener = Listener(tasks, execs, registry, events)
     images.listener = _image_events(bus, images)
+    images.on_trash(reaper.wake)
     return Engine(
         containers=containers,
         execs=execs,
@@ -280,6 +281,7 @@ def _image_events(bus: EventBus, images: ImageService) -> Callable[[str, ImageId
     def publish(action: str, image_id: ImageId, name: str) -> None:
         image = images.find(image_id)
         labels = (image.config.config.labels or {}) if image is not None else {}
-        bus.publish("image", action, image_id, {**labels, "name": name})
+        actor = name if action in ("pull", "push") else image_id  # as docker does
+        bus.publish("image", action, actor, {**labels, "name": name})
 
     return publish

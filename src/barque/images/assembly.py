@@ -178,10 +178,10 @@ class Assembly:
         A manifest is made where none is given.
         """
         config = decode_config(config_bytes)
-        digest = await self._add_blob(config_bytes)
+        digest = await self.add_blob(config_bytes)
         if manifest_bytes is None:
-            manifest_bytes = _make_manifest(digest, len(config_bytes), layers)
-        manifest_digest = await self._add_blob(manifest_bytes)
+            manifest_bytes = make_manifest(digest, len(config_bytes), layers)
+        manifest_digest = await self.add_blob(manifest_bytes)
         row = ImageRow(
             id=ImageId(digest),
             created=config.created or "",
@@ -196,7 +196,8 @@ class Assembly:
         """Note names for ``register``."""
         self._tags += [(tag, image_id) for tag in tags]
 
-    async def _add_blob(self, content: bytes) -> Digest:
+    async def add_blob(self, content: bytes) -> Digest:
+        """Store a document, and hold it."""
         digest = digest_bytes(content)
         self._lease.hold_blob(digest)
         await _finish(lambda: self._content.add(content))
@@ -223,7 +224,8 @@ def _describe(digest: Digest, size: int, chain_id: str, unpacked: Unpacked) -> L
     )
 
 
-def _make_manifest(config: Digest, config_size: int, layers: list[LayerRow]) -> bytes:
+def make_manifest(config: Digest, config_size: int, layers: list[LayerRow]) -> bytes:
+    """Return the manifest of an image that has none. The same image gets the same bytes."""
     manifest = Manifest(
         schema_version=2,
         media_type=OCI_MANIFEST,

@@ -47,6 +47,7 @@ class Catalog:
                 continue
             own = [text for text, image_id in references.items() if image_id == row.id]
             self.references.update(dict.fromkeys(own, row.id))
+            self._count_names(map(parse_reference, own), 1)
             self._show(row, config)
 
     # Looking up
@@ -118,6 +119,8 @@ class Catalog:
                 self._show(row, config)
         for reference, image_id in tags:
             former = self.references.get(str(reference))
+            if former is None:
+                self._count_names([reference], 1)
             self.references[str(reference)] = image_id
             self._refresh(image_id)
             if former is not None and former != image_id:
@@ -129,6 +132,7 @@ class Catalog:
         with self._database.transaction():
             for reference in references:
                 self._table.delete_tag(str(reference))
+        self._count_names(references, -1)
         for reference in references:
             self._refresh(self.references.pop(str(reference)))
 
@@ -139,6 +143,7 @@ class Catalog:
             for reference in references:
                 self._table.delete_tag(str(reference))
             self._table.delete(image.id)
+        self._count_names(references, -1)
         for reference in references:
             del self.references[str(reference)]
         del self.images[image.id]
@@ -172,6 +177,12 @@ class Catalog:
             tags=[reference.familiar for reference in references if not reference.digest],
             digests=[reference.familiar for reference in references if reference.digest],
         )
+
+    def _count_names(self, references: Iterable[Reference], by: int) -> None:
+        """A name by digest keeps the manifest or index of that digest, where it is stored."""
+        for reference in references:
+            if reference.digest:
+                self.blob_users[reference.digest] += by
 
     def _count(self, image: Image, by: int) -> None:
         for digest in get_blobs(image):

@@ -7,7 +7,7 @@ holds them by a lease from before it finds or writes them until it is registered
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from barque.content.store import ContentStore
 from barque.images.catalog import Catalog
@@ -17,8 +17,15 @@ UNPACK_KEY = "unpack-"
 """Keys of snapshots into which a layer is being unpacked begin with this."""
 
 
+def _ignore() -> None:
+    """Tell nobody."""
+
+
 class Garbage:
-    """Collects blobs and layers. Use on the loop's thread."""
+    """Collects blobs and layers. Use on the loop's thread.
+
+    ``on_trash`` may be set to be told that the snapshotter's trash may have something in it.
+    """
 
     def __init__(self, catalog: Catalog, content: ContentStore, snapshotter: Snapshotter) -> None:
         self._catalog = catalog
@@ -26,6 +33,7 @@ class Garbage:
         self._snapshotter = snapshotter
         self._blob_leases: Counter[str] = Counter()
         self._chain_leases: Counter[str] = Counter()
+        self.on_trash: Callable[[], None] = _ignore
 
     def collect_blobs(self, digests: Iterable[str]) -> int:
         """Delete those blobs that nothing uses; return how many bytes they had."""
@@ -52,6 +60,8 @@ class Garbage:
             self._snapshotter.remove(key)
             parents[snapshot.parent] -= 1
             removed.append(key)
+        if removed:
+            self.on_trash()
         return removed
 
     def sweep(self) -> list[str]:
@@ -95,4 +105,5 @@ class Lease:
         self._garbage._chain_leases.subtract(self._chains)  # noqa: SLF001 two halves of one thing
         self._garbage.collect_layers(self._chains)
         self._garbage.collect_blobs(self._blobs)
+        self._garbage.on_trash()  # what was being unpacked, and failed
         self._blobs, self._chains = [], []

@@ -17,6 +17,7 @@ import msgspec
 from barque.content.store import Ingest
 from barque.errors import InvalidArgument
 from barque.images.compression import Readable, ReadAhead, open_decompressed
+from barque.images.download import Following
 from barque.images.feed import Feed, Stopped
 from barque.images.tar import Limits, Source
 from barque.images.unpack import Layer, Whiteouts
@@ -68,7 +69,7 @@ class Metered:
 
     def close(self) -> None:
         """Wake a thread that waits in ``read``: nothing more is wanted."""
-        if isinstance(self._source, Feed):
+        if isinstance(self._source, (Feed, Following)):
             self._source.abandon()
 
 

@@ -17,17 +17,19 @@ from barque.images.changes import apply_changes
 from barque.images.garbage import Garbage
 from barque.images.platform import get_host, parse_platform
 from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
-from barque.images.reference import parse_tag_target
+from barque.images.reference import parse_reference, parse_tag_target
 from barque.images.removal import Removal, Users
 from barque.images.tar import Limits
 from barque.models.ids import ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
+from barque.registry.config import RegistryConfig
 from barque.snapshots.contract import Snapshotter
 from barque.store.database import Database
 
 if TYPE_CHECKING:
     from barque.images.archive import PlannedImage
     from barque.images.assembly import Assembly
+    from barque.images.exchange import Exchange
     from barque.images.layers import Metered
 
 _PROGRESS_S = 0.1
@@ -39,7 +41,7 @@ Sources = list["Metered"]
 Records = list[dict[str, str]]
 """``[{"Untagged": name}, {"Deleted": digest}]``."""
 Listener = Callable[[str, ImageId, str], None]
-"""Told of (action, image, name): ``import``, ``load``, ``tag``, ``untag``, ``delete``."""
+"""Told of (action, image, name): import, load, pull, push, tag, untag, delete."""
 
 
 def _ignore(_action: str, _image: ImageId, _name: str) -> None:
@@ -58,13 +60,20 @@ class ImageService:
         content: ContentStore,
         snapshotter: Snapshotter,
         limits: Limits | None = None,
+        registries: RegistryConfig | None = None,
     ) -> None:
         self._content = content
         self._snapshotter = snapshotter
         self._limits = limits or Limits()
         self._catalog = Catalog(database, content)
         self._garbage = Garbage(self._catalog, content, snapshotter)
+        self._registries = registries or RegistryConfig()
+        self._exchange: Exchange | None = None
         self.listener: Listener = _ignore
+
+    def on_trash(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when the snapshotter's trash may have something in it."""
+        self._garbage.on_trash = wake
 
     def recover(self) -> None:
         """Clear what a killed engine left half done. Call once, before anything else.
@@ -73,6 +82,7 @@ class ImageService:
         """
         self._content.recover()
         self._garbage.recover()
+        self._content.reap()
 
     def sweep(self) -> None:
         """Remove layers that nothing uses any more: call it when a container was removed
@@ -132,6 +142,32 @@ class ImageService:
         self._catalog.register([], [(target, image.id)])
         self.listener("tag", image.id, target.familiar)
         return self._catalog.images[image.id]
+
+    # Registries
+
+    @property
+    def exchange(self) -> Exchange:
+        """Pull, push, and what else is asked of registries."""
+        if self._exchange is None:
+            # Not before it is needed, as for _assemble.
+            from barque.images.exchange import Exchange  # noqa: PLC0415
+            from barque.images.pull import Pulls  # noqa: PLC0415
+            from barque.images.push import Pushes  # noqa: PLC0415
+
+            pulls = Pulls(
+                self._catalog,
+                self._content,
+                self._snapshotter,
+                self._garbage,
+                limits=self._limits,
+                config=self._registries,
+            )
+            pushes = Pushes(self._catalog, self._content, self._garbage, self._registries)
+            self._exchange = Exchange(pulls, pushes, self._registries, self._tell)
+        return self._exchange
+
+    def _tell(self, action: str, image_id: str, name: str) -> None:
+        self.listener(action, ImageId(image_id), name)
 
     # Making
 
@@ -286,6 +322,8 @@ class ImageService:
             records.append(record)
             if name := record.get("Untagged"):
                 self.listener("untag", image_id, name)
+                if digest := parse_reference(name).digest:
+                    self._garbage.collect_blobs([digest])
             elif image := removed.get(ImageId(record["Deleted"])):
                 layers = self._garbage.collect_layers(layer.chain_id for layer in image.layers)
                 self._garbage.collect_blobs(get_blobs(image))
@@ -305,7 +343,7 @@ class ImageService:
         records: Records = []
         for image in self.list():
             current = self._catalog.images.get(image.id)
-            if current is None or (dangling_only and (current.tags or current.digests)):
+            if current is None or (dangling_only and current.tags):
                 continue
             if users(image.id) or self._catalog.get_children(image.id) or not match(current):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from barque.engine.handle import WaitResult
 from barque.engine.logfiles import LogEntry
 from barque.models.api import ContainerConfig, HostConfig
 from barque.models.container import ContainerState
+from barque.registry.auth import Credentials
 from support.api_engine import (
     IMAGE_ID,
     FakeEngine,
@@ -544,9 +546,53 @@ def test_import_and_load_stream_both_ways() -> None:
         lines = [json.loads(line) for line in answer.body.splitlines()]
         assert lines[0] == {"stream": "Loaded image: busybox:latest\n"}
         assert lines[1]["error"] == "the second image is broken"
-        answer = await site.send("POST", "/images/create?fromImage=alpine&tag=3.20")
-        assert answer.status == 501
         assert (await site.send("POST", "/images/create")).status == 400
+
+    run(test)
+
+
+def test_pull_and_push_stream_progress_and_failures() -> None:
+    async def test(site: Site) -> None:
+        secret = base64.urlsafe_b64encode(b'{"username":"me","password":"it?>"}').decode()
+        path = "/images/create?fromImage=alpine&tag=3.20&platform=linux/arm64"
+        answer = await site.send("POST", path, headers={"X-Registry-Auth": secret})
+        assert answer.json() == {"status": "Pulling from library/alpine", "id": "3.20"}
+        given = Credentials(username="me", password="it?>")
+        assert site.engine.images.exchange.calls == [("alpine", "3.20", "linux/arm64", given)]
+        # Before there is progress a failure is the status; later it is the last message.
+        assert (await site.send("POST", "/images/create?fromImage=missing")).status == 404
+        answer = await site.send("POST", "/images/create?fromImage=broken&tag=1")
+        last = json.loads(answer.body.splitlines()[-1])
+        assert (answer.status, last["error"]) == (200, "the connection ended early")
+        assert last["errorDetail"] == {"message": "the connection ended early"}
+        answer = await site.send("POST", "/images/busybox/push?tag=1")
+        assert (
+            answer.json()["status"] == "The push refers to repository [docker.io/library/busybox]"
+        )
+
+    run(test)
+
+
+def test_questions_to_registries() -> None:
+    async def test(site: Site) -> None:
+        answer = await site.send("POST", "/auth", {"username": "me", "password": "right"})
+        assert answer.json() == {"Status": "Login Succeeded", "IdentityToken": "token"}
+        answer = await site.send("POST", "/auth", {"username": "me", "password": "wrong"})
+        assert (answer.status, "incorrect" in answer.json()["message"]) == (401, True)
+        answer = await site.send("GET", "/distribution/registry:5000/a/b:1/json")
+        assert answer.json() == {"Descriptor": {}, "Platforms": []}
+        assert site.engine.images.exchange.calls[-1] == ("registry:5000/a/b:1", Credentials())
+        assert len(await site.get("/images/search?term=x")) == 3
+        found = await site.get(f"/images/search?term=x&{filtered(stars=['1'])}")
+        assert [item["star_count"] for item in found] == [1, 2]
+        found = await site.get(f"/images/search?term=x&{filtered(**{'is-official': ['false']})}")
+        assert [item["star_count"] for item in found] == [0, 1]
+        assert (await site.send("GET", "/images/search?term=x&limit=101")).status == 400
+        assert (await site.send("GET", "/images/search")).status == 400
+        told = (await site.get("/info"))["RegistryConfig"]
+        assert told["InsecureRegistryCIDRs"] == ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]
+        assert told["IndexConfigs"]["docker.io"]["Mirrors"] == ["https://mirror/"]
+        assert told["IndexConfigs"]["lab:5000"]["Secure"] is False
 
     run(test)
 

@@ -347,7 +347,7 @@ def test_groups_list_their_commands(capfd: Capture) -> None:
                 assert (f"\n  {path.split()[1]} " in text) == (path not in HIDDEN)
 
 
-OWN = {"bootstrap", "completion", "system dial-stdio"}
+OWN = {"bootstrap", "completion", "registry serve", "system dial-stdio"}
 NOT_HERE = {
     "image ls": {"tree"},  # images of several platforms
     "volume ls": {"cluster"},  # swarm's volumes

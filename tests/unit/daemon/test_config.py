@@ -49,12 +49,19 @@ def test_flags_and_file_give_the_same(tmp_path: Path) -> None:
         "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}},
         "default-shm-size": "1g",
         "storage-driver": "overlay2",
+        "registry-mirrors": ["https://m.example/"],
+        "insecure-registries": ["lab:5000", "10.1.2.3/8"],
+        "max-concurrent-downloads": 6,
+        "max-concurrent-uploads": 7,
+        "max-download-attempts": 8,
     }
     flags = (
         "--data-root /d --exec-root=/e -H unix:///a --host tcp://:1 -D --label a=b "
         "--log-opt max-size=1m --icc=false --mtu 1400 --dns 1.1.1.1 "
         "--default-address-pool base=10.0.0.0/8,size=24 --default-ulimit nofile=1:2 "
-        "--default-shm-size 1g -s overlay2"
+        "--default-shm-size 1g -s overlay2 --registry-mirror https://m.example "
+        "--insecure-registry lab:5000 --insecure-registry 10.0.0.0/8 "
+        "--max-concurrent-downloads 6 --max-concurrent-uploads 7 --max-download-attempts 8"
     ).split()
     config = load(tmp_path, contents)
     assert config == load(tmp_path, {}, *flags)
