@@ -12,12 +12,15 @@ import pytest
 
 from barque.errors import AlreadyExists, Conflict, InvalidArgument, KernelError, NotFound
 from barque.models.launch import RootfsMount
+from barque.snapshots.changes import ChangeKind, Changes
 from barque.snapshots.contract import Snapshotter
 from barque.snapshots.directories import DirectorySnapshotter
 from barque.snapshots.overlay import OverlaySnapshotter
 from barque.snapshots.vfs import VfsSnapshotter
+from barque.snapshots.views import open_view
 from barque.store.database import Database
 from support.images import IS_ROOT
+from support.trees import CHANGES, Step, make_base, mounted
 
 IMPLEMENTATIONS = [OverlaySnapshotter, VfsSnapshotter]
 
@@ -348,6 +351,78 @@ def test_everything_about_a_file_is_kept(snapshots: Snapshotter) -> None:
     assert (copied / "dir" / "sym").readlink() == Path("/nowhere")
     assert (copied / "sparse").stat().st_blocks < 1000
     assert (copied / "sparse").read_bytes()[-3:] == b"end"
+
+
+def show(changes: Changes) -> list[str]:
+    return [
+        f"{change.kind.name[0].replace('M', 'C')} {os.fsdecode(change.path)}"
+        for change in changes
+        if change.kind is not ChangeKind.UNCHANGED
+    ]
+
+
+@pytest.fixture
+def changing(snapshots: Snapshotter) -> Snapshotter:
+    """A snapshotter with a base of two layers under the active snapshot ``x``."""
+    make_base(writable(snapshots.prepare("making", "")))
+    snapshots.commit("base", "making", 0)
+    commit_layer(snapshots, "top", "base", {"upper": "1"})
+    snapshots.prepare("x", "top")
+    return snapshots
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+@pytest.mark.parametrize(("step", "expected"), [(step, expected) for _, step, expected in CHANGES], ids=[name for name, _, _ in CHANGES])  # fmt: skip
+def test_changes_are_told(
+    changing: Snapshotter, tmp_path: Path, step: Step, expected: set[str]
+) -> None:
+    with mounted(changing.mounts("x"), tmp_path / "mnt") as root:
+        step(root)
+        assert set(show(changing.changes("x"))) == expected
+    changes = changing.changes("x")
+    assert set(show(changes)) == expected
+    paths = [change.path for change in changes]
+    assert len(paths) == len(set(paths))
+    for number, path in enumerate(paths):
+        parent = path.rpartition(b"/")[0]
+        assert not parent or parent in paths[:number], "a directory comes first"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+def test_mount_points_are_no_changes(changing: Snapshotter, tmp_path: Path) -> None:
+    stubs = frozenset((b"etc", b"etc/hosts", b"dev", b"dev/pts", b"dir/stub"))
+    with mounted(changing.mounts("x"), tmp_path / "mnt") as root:
+        for name in ("etc", "dev/pts"):
+            (root / name).mkdir(parents=True)
+        (root / "etc/hosts").touch()
+        (root / "dir/stub").touch()
+        assert changing.changes("x", stubs) == []
+        (root / "etc/mine").write_text("x")
+        assert show(changing.changes("x", stubs)) == ["C etc", "A etc/mine"]
+        (root / "dir").chmod(0o711)
+        assert show(changing.changes("x", stubs)) == ["C dir", "C etc", "A etc/mine"]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+def test_what_is_seen_from_outside(changing: Snapshotter, tmp_path: Path) -> None:
+    with mounted(changing.mounts("x"), tmp_path / "mnt") as root:
+        (root / "file").unlink()
+        (root / "new").write_text("now")
+        with open_view(changing.peek("x")) as fd:
+            assert "file" not in os.listdir(fd)
+            assert {"new", "upper", "dir"} <= set(os.listdir(fd))
+            with pytest.raises(OSError, match="Read-only"):
+                os.open("more", os.O_CREAT | os.O_WRONLY, dir_fd=fd)
+    with open_view(changing.peek("top")) as fd:
+        assert "file" in os.listdir(fd)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+def test_a_first_layer_is_all_added(snapshots: Snapshotter) -> None:
+    make_base(writable(snapshots.prepare("x", "")))
+    changes = snapshots.changes("x")
+    assert {change.kind for change in changes} == {ChangeKind.ADDED}
+    assert {change.path for change in changes} >= {b"dir", b"dir/sub/file", b"fifo", b"null"}
 
 
 def test_two_snapshotters_share_a_database(tmp_path: Path) -> None:

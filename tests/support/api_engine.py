@@ -26,7 +26,7 @@ from barque.engine.shims import Client, StartFailure
 from barque.engine.system import SystemFacts
 from barque.engine.top import Processes
 from barque.engine.volumes import Pruned
-from barque.errors import Conflict, NotFound, NotModified
+from barque.errors import BarqueError, Conflict, NotFound, NotModified
 from barque.images.record import HistoryLine, Image
 from barque.models.api import (
     ContainerConfig,
@@ -40,6 +40,7 @@ from barque.models.ids import ContainerId, Digest, ExecId, ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
 from barque.models.network import IpamConfig, NetworkRecord
 from barque.models.volume import VolumeRecord
+from barque.snapshots.changes import Changes
 
 IMAGE_ID = ImageId("sha256:" + "ab" * 32)
 
@@ -210,6 +211,32 @@ class FakeContainers:
     async def size(self, ref: str) -> tuple[int, int]:
         self.calls.append(("size", ref))
         return 11, 22
+
+
+class FakeFiles:
+    """Containers' file systems."""
+
+    def __init__(self) -> None:
+        self.found: Changes = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.failure: BarqueError | None = None
+
+    async def changes(self, ref: str) -> Changes:
+        self.calls.append(("changes", ref))
+        return self.found
+
+    async def export(self, ref: str) -> AsyncIterator[bytes]:
+        self.calls.append(("export", ref))
+        if ref == "missing":
+            raise NotFound(f"No such container: {ref}")
+        yield b"first"
+        if self.failure is not None:
+            raise self.failure
+        yield b"second"
+
+    async def commit(self, ref: str, **options: Any) -> ImageId:
+        self.calls.append(("commit", ref, options))
+        return IMAGE_ID
 
 
 class FakeExecs:
@@ -450,6 +477,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.events = EventBus(SystemClock())
         self.containers = FakeContainers(self.events)
+        self.files = FakeFiles()
         self.execs = FakeExecs()
         self.images = FakeImages()
         self.volumes = FakeVolumes()

@@ -27,9 +27,10 @@ from barque.images.record import HistoryLine, Image
 from barque.images.removal import Users
 from barque.models.api import ContainerConfig, ExecConfig, HostConfig, NetworkingConfig
 from barque.models.container import ContainerRecord, ExecRecord
-from barque.models.ids import ContainerId, ExecId
+from barque.models.ids import ContainerId, ExecId, ImageId
 from barque.models.network import NetworkRecord
 from barque.models.volume import VolumeRecord
+from barque.snapshots.changes import Changes
 
 
 class Containers(Protocol):
@@ -61,6 +62,25 @@ class Containers(Protocol):
     def logs(self, ref: str, query: LogQuery) -> AsyncIterator[Sequence[LogEntry]]: ...
     async def prune(self, filters: Filters) -> tuple[Sequence[str], int]: ...
     async def size(self, ref: str) -> tuple[int, int]: ...
+
+
+class ContainerFiles(Protocol):
+    """Containers' file systems: ``barque.engine.files.ContainerFiles``."""
+
+    async def changes(self, ref: str) -> Changes: ...
+    def export(self, ref: str) -> AsyncIterator[bytes]: ...
+    async def commit(
+        self,
+        ref: str,
+        *,
+        repo: str,
+        tag: str,
+        author: str,
+        comment: str,
+        changes: Sequence[str],
+        config: ContainerConfig | None,
+        pause: bool,
+    ) -> ImageId: ...
 
 
 class Execs(Protocol):
@@ -142,6 +162,8 @@ class Engine(Protocol):
 
     @property
     def containers(self) -> Containers: ...
+    @property
+    def files(self) -> ContainerFiles: ...
     @property
     def execs(self) -> Execs: ...
     @property

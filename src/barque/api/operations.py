@@ -46,8 +46,8 @@ works  POST    /containers/create               ContainerCreate           create
 works  GET     /containers/{id}/json            ContainerInspect          inspect a container
 works  GET     /containers/{id}/top             ContainerTop              list a container's processes
 works  GET     /containers/{id}/logs            ContainerLogs             read a container's logs
-501    GET     /containers/{id}/changes         ContainerChanges          list changes of a container's file system
-501    GET     /containers/{id}/export          ContainerExport           export a container's file system
+works  GET     /containers/{id}/changes         ContainerChanges          list changes of a container's file system
+works  GET     /containers/{id}/export          ContainerExport           export a container's file system
 501    GET     /containers/{id}/stats           ContainerStats            read resource usage
 works  POST    /containers/{id}/resize          ContainerResize           resize a container's terminal
 works  POST    /containers/{id}/start           ContainerStart            start a container
@@ -83,7 +83,7 @@ works  GET     /info                            SystemInfo                descri
 works  GET     /version                         SystemVersion             show versions
 works  GET     /_ping                           SystemPing                ping
 works  HEAD    /_ping                           SystemPingHead            ping
-501    POST    /commit                          ImageCommit               make an image of a container
+works  POST    /commit                          ImageCommit               make an image of a container
 works  GET     /events                          SystemEvents              follow events
 works  GET     /system/df                       SystemDataUsage           show disk usage
 501    GET     /images/{name}/get               ImageGet                  save an image

@@ -15,6 +15,7 @@ from aiohttp import web
 from barque.api.attach import Attach
 from barque.api.connection import Connections
 from barque.api.container_create import ContainerCreate
+from barque.api.container_files import ContainerFiles
 from barque.api.container_inspect import ContainerInspect
 from barque.api.container_list import ContainerList
 from barque.api.container_logs import ContainerLogs
@@ -66,6 +67,7 @@ def make_handlers(
     """Return the handler of every operation that works, by operation id."""
     containers = Containers(engine)
     container_list = ContainerList(engine)
+    files = ContainerFiles(engine)
     execs = Execs(engine, background)
     images = Images(engine)
     system = System(engine, settings)
@@ -89,6 +91,9 @@ def make_handlers(
         "ContainerWait": containers.wait,
         "ContainerDelete": containers.remove,
         "ContainerPrune": containers.prune,
+        "ContainerChanges": files.changes,
+        "ContainerExport": files.export,
+        "ImageCommit": files.commit,
         "ContainerExec": execs.create,
         "ExecStart": execs.start,
         "ExecResize": execs.resize,

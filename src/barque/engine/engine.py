@@ -25,6 +25,7 @@ from barque.engine.defaults import ContainerDefaults
 from barque.engine.events import EventBus
 from barque.engine.execs import Execs
 from barque.engine.facts import HostFacts
+from barque.engine.files import ContainerFiles
 from barque.engine.launching import Launcher, SeccompFilters
 from barque.engine.layout import Layout
 from barque.engine.logs import Logs
@@ -92,6 +93,7 @@ class Engine:
     """The services that a front door calls; they may be used while ``running``."""
 
     containers: Containers
+    files: ContainerFiles
     execs: Execs
     images: ImageService
     volumes: Volumes
@@ -245,6 +247,14 @@ def build_engine(
     images.listener = _image_events(bus, images)
     return Engine(
         containers=containers,
+        files=ContainerFiles(
+            registry=registry,
+            tasks=tasks,
+            images=images,
+            snapshots=snapshots,
+            events=events,
+            background=background,
+        ),
         execs=execs,
         images=images,
         volumes=volumes,

@@ -24,13 +24,19 @@ from barque.images.catalog import Catalog
 from barque.images.feed import run_fed, run_in_thread
 from barque.images.garbage import UNPACK_KEY, Garbage, Lease
 from barque.images.layers import Metered, Unpacked, unpack
-from barque.images.record import decode_config
+from barque.images.pack import pack_changes
+from barque.images.record import decode_config, extend_chain
 from barque.images.reference import Reference
 from barque.images.tar import Limits
 from barque.models.ids import Digest, ImageId
 from barque.models.image import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest
+from barque.snapshots.changes import Changes
 from barque.snapshots.contract import Snapshotter
+from barque.snapshots.views import open_view
 from barque.store.images import ImageRow, LayerRow
+
+EMPTY_DIFF_ID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+"""The diff ID of a layer without entries: 1024 zero bytes."""
 
 
 class Assembly:
@@ -104,13 +110,16 @@ class Assembly:
 
     # Layers
 
+    def hold_layer(self, row: LayerRow) -> LayerRow:
+        """Hold a layer of an image that is there, and its blob."""
+        self._lease.hold_layer(row.chain_id)
+        self._lease.hold_blob(row.digest)
+        return row
+
     def find_layer(self, chain_id: str) -> LayerRow | None:
         """Return a layer that is unpacked and stored already, and hold it."""
         row = self._layers.get(chain_id) or self._find_stored(chain_id)
-        if row is not None:
-            self._lease.hold_layer(chain_id)
-            self._lease.hold_blob(row.digest)
-        return row
+        return self.hold_layer(row) if row is not None else None
 
     def _find_stored(self, chain_id: str) -> LayerRow | None:
         if self._catalog.chain_users[chain_id] and self._snapshotter.find(chain_id):
@@ -164,6 +173,49 @@ class Assembly:
             return  # somebody else was faster; ours is removed
         undo.pop_all()
 
+    async def pack_layer(self, key: str, changes: Changes, parent: str) -> LayerRow | None:
+        """Make a layer of ``changes``, as the snapshot ``key`` holds them; None if there are none.
+
+        The snapshot is only read. ``parent`` is the chain ID that the changes are to. Raises
+        KernelError, OSError.
+        """
+        ingest = self._content.ingest()
+        self._cleanup.callback(ingest.abort)
+        mount = self._snapshotter.peek(key)
+
+        def pack(stop: threading.Event) -> None:
+            with open_view(mount) as root:
+                pack_changes(root, changes, ingest.write, stop)
+
+        await run_in_thread(pack, "pack-layer")
+        diff_id = ingest.digest
+        if diff_id == EMPTY_DIFF_ID:
+            return None
+        chain_id = extend_chain(parent, diff_id)
+        row = self.find_layer(chain_id)
+        if row is not None:
+            return row
+        return await self._unpack_ingest(ingest, diff_id, parent, chain_id)
+
+    async def _unpack_ingest(
+        self, ingest: Ingest, diff_id: str, parent: str, chain_id: str
+    ) -> LayerRow:
+        """Make a snapshot of the layer that was just written: by the one way that there is."""
+        key = UNPACK_KEY + secrets.token_hex(8)
+        mount = await self._snapshotter.prepare_async(key, parent)
+        with ExitStack() as undo, ingest.open() as file:
+            undo.callback(self._snapshotter.remove, key)
+            unpacked = await run_in_thread(
+                lambda stop: unpack(Metered(file, stop), mount, parent, self._limits),
+                "unpack-layer",
+            )
+            self._commit_layer(key, chain_id, unpacked, undo)
+        digest = await self._commit_ingest(ingest)
+        row = _describe(digest, ingest.size, chain_id, unpacked)
+        assert row.diff_id == diff_id
+        self._layers[chain_id] = row
+        return row
+
     # Images
 
     async def add_image(
@@ -172,10 +224,11 @@ class Assembly:
         layers: list[LayerRow],
         tags: list[Reference],
         manifest_bytes: bytes | None = None,
+        parent: str = "",
     ) -> ImageId:
         """Store an image's documents and note it for ``register``.
 
-        A manifest is made where none is given.
+        A manifest is made where none is given. ``parent`` is the image that it was made from.
         """
         config = decode_config(config_bytes)
         digest = await self._add_blob(config_bytes)
@@ -187,6 +240,7 @@ class Assembly:
             created=config.created or "",
             manifest_digest=manifest_digest,
             layers=layers,
+            parent=parent,
         )
         self._images.append((row, config))
         self.add_tags(row.id, tags)

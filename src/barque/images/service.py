@@ -17,11 +17,12 @@ from barque.images.changes import apply_changes
 from barque.images.garbage import Garbage
 from barque.images.platform import get_host, parse_platform
 from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
-from barque.images.reference import parse_tag_target
+from barque.images.reference import Reference, parse_tag_target
 from barque.images.removal import Removal, Users
 from barque.images.tar import Limits
 from barque.models.ids import ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
+from barque.snapshots.changes import Changes
 from barque.snapshots.contract import Snapshotter
 from barque.store.database import Database
 
@@ -176,6 +177,59 @@ class ImageService:
             image_id = await assembly.add_image(msgspec.json.encode(config), [layer], target)
             assembly.register()
         self.listener("import", image_id, target[0].familiar if target else image_id)
+        return self._catalog.images[image_id]
+
+    async def commit(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        base: Image | None,
+        run: RunConfig,
+        step: HistoryEntry,
+        author: str = "",
+        target: Reference | None = None,
+        check: Callable[[], object] = tuple,
+    ) -> Image:
+        """Make an image of ``base`` and what the snapshot ``key`` has changed in it.
+
+        ``step`` becomes the newest of its history; without ``target`` it gets no name. The
+        snapshot is only read, and must not change meanwhile: ``check`` is called when it has
+        been read, and raises if it has. Raises KernelError, OSError, InvalidArgument; nothing
+        is left then.
+        """
+        base_config = base.config if base else None
+        host = get_host()
+        async with self._assemble() as assembly:
+            layers = [assembly.hold_layer(row) for row in base.layers] if base else []
+            layer = await assembly.pack_layer(key, changes, base.chain_id if base else "")
+            check()
+            diff_ids = [row.diff_id for row in layers]
+            if layer is not None:
+                layers.append(layer)
+                diff_ids.append(layer.diff_id)
+            created = _now()
+            step = msgspec.structs.replace(step, created=created, empty_layer=layer is None)
+            config = ImageConfig(
+                architecture=base_config.architecture if base_config else host.architecture,
+                variant=base_config.variant if base_config else host.variant,
+                os=base_config.os if base_config else host.os,
+                os_version=base_config.os_version if base_config else "",
+                created=created,
+                author=author,
+                config=run,
+                rootfs=RootFS(diff_ids=diff_ids),
+                history=[*((base_config.history or []) if base_config else []), step],
+            )
+            image_id = await assembly.add_image(
+                msgspec.json.encode(config),
+                layers,
+                [target] if target else [],
+                parent=base.id if base else "",
+            )
+            assembly.register()
+        if target:
+            self.listener("tag", image_id, target.familiar)
         return self._catalog.images[image_id]
 
     async def load(

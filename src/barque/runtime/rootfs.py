@@ -48,22 +48,10 @@ def _remove_volatile_mark(work: str) -> None:
 
 
 def _overlay(rootfs: RootfsMount) -> int:
-    """A detached overlay mount; layers are appended one by one (Linux 6.5)."""
-    fd = km.fsopen("overlay")
-    try:
-        km.fsconfig_string(fd, "source", "overlay")
-        for lower in rootfs.lower:
-            km.fsconfig_string(fd, "lowerdir+", lower)
-        if rootfs.upper:
-            km.fsconfig_string(fd, "upperdir", rootfs.upper)
-            km.fsconfig_string(fd, "workdir", rootfs.work)
-            if rootfs.volatile:
-                _remove_volatile_mark(rootfs.work)
-                km.fsconfig_flag(fd, "volatile")
-    except BaseException:
-        os.close(fd)
-        raise
-    return km.fsmount(fd, 0, "overlay")
+    """A detached overlay mount."""
+    if rootfs.volatile:
+        _remove_volatile_mark(rootfs.work)
+    return km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
 
 
 def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:

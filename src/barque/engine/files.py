@@ -1,0 +1,170 @@
+"""The file system of a container: its changes, an archive of it, an image made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from barque.engine.background import Background
+from barque.engine.committing import check_message, make_run_config
+from barque.engine.container_events import ContainerEvents
+from barque.engine.contracts import CommittingImages
+from barque.engine.handle import Handle
+from barque.engine.registry import Registry
+from barque.engine.tasks import Tasks
+from barque.errors import Conflict, NotFound
+from barque.images.feed import stream_from_thread
+from barque.images.pack import pack_tree
+from barque.images.reference import parse_tag_target
+from barque.models.api import ContainerConfig
+from barque.models.container import ContainerRecord
+from barque.models.ids import ImageId
+from barque.models.image import HistoryEntry
+from barque.snapshots.changes import Change, ChangeKind, Changes
+from barque.snapshots.contract import Snapshotter
+from barque.snapshots.views import open_view
+
+STUBS = frozenset(
+    (
+        b".dockerenv",
+        b"dev", b"dev/console", b"dev/mqueue", b"dev/pts", b"dev/shm",
+        b"etc", b"etc/hostname", b"etc/hosts", b"etc/mtab", b"etc/resolv.conf",
+        b"proc",
+        b"sys",
+    )
+)  # fmt: skip
+"""Mount points that every container has, whether its image brings them or not. That they were
+made is no change of the container's.
+"""
+
+
+@dataclass
+class ContainerFiles:
+    """What is asked of containers' file systems. ``ref`` is as in ``Containers``."""
+
+    registry: Registry
+    tasks: Tasks
+    images: CommittingImages
+    snapshots: Snapshotter
+    events: ContainerEvents
+    background: Background
+
+    async def changes(self, ref: str) -> Changes:
+        """Return what the container has changed in its image.
+
+        Raises NotFound, KernelError.
+        """
+        record = self.registry.get(ref).record
+        changes = await asyncio.to_thread(self.snapshots.changes, record.snapshot, STUBS)
+        return [change for change in changes if change.kind is not ChangeKind.UNCHANGED]
+
+    def export(self, ref: str) -> AsyncIterator[bytes]:
+        """Give a tar archive of the container's root, without what is mounted on it.
+
+        A container that runs goes on meanwhile. Raises NotFound, KernelError; Conflict, when
+        the archive has begun already, if the container is removed.
+        """
+        return self._export(self.registry.get(ref))
+
+    async def _export(self, handle: Handle) -> AsyncIterator[bytes]:
+        mount = self.snapshots.peek(handle.record.snapshot)
+
+        def work(write: Callable[[bytes], None], stop: threading.Event) -> None:
+            with open_view(mount) as root:
+                pack_tree(root, write, stop)
+
+        async for chunk in stream_from_thread(work, "export"):
+            yield chunk
+        self._check_there(handle, "exported")
+        self.events.publish(handle.record, "export")
+
+    async def commit(
+        self,
+        ref: str,
+        *,
+        repo: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        config: ContainerConfig | None = None,
+        pause: bool = True,
+    ) -> ImageId:
+        """Make an image of the container, named ``repo:tag`` if given, and return its id.
+
+        ``changes`` are Dockerfile instructions. A running container is frozen meanwhile, unless
+        ``pause`` is false. Raises NotFound, InvalidArgument, KernelError, Conflict if the
+        container is removed meanwhile; nothing is left then.
+        """
+        handle = self.registry.get(ref)
+        target = parse_tag_target(repo, tag) if repo else None
+        check_message(author, comment)
+        run = make_run_config(handle.record.config, config, changes)
+        record = handle.record
+        base = self.images.get(record.image_id) if record.image_id else None
+
+        async def work() -> ImageId:
+            async with self._frozen(handle, wanted=pause):
+                found = await asyncio.to_thread(self.snapshots.changes, record.snapshot, STUBS)
+                image = await self.images.commit(
+                    record.snapshot,
+                    found,
+                    base=base,
+                    run=run,
+                    step=HistoryEntry(
+                        created_by=_show_command(record), comment=comment, author=author
+                    ),
+                    author=author,
+                    target=target,
+                    check=lambda: self._check_there(handle, "committed"),
+                )
+            self.events.publish(
+                handle.record,
+                "commit",
+                comment=comment,
+                imageID=image.id,
+                imageRef=target.familiar if target else "",
+            )
+            return image.id
+
+        return await self.background.complete(work(), f"commit {ref}")
+
+    @asynccontextmanager
+    async def _frozen(self, handle: Handle, *, wanted: bool) -> AsyncIterator[None]:
+        """Freeze the container while the block runs, if it runs and is not frozen already."""
+        state = handle.record.state
+        if not wanted or not state.running or state.paused or state.restarting:
+            yield
+            return
+        try:
+            await self.tasks.pause(handle)
+        except Conflict:  # it has ended, or somebody else was faster
+            yield
+            return
+        try:
+            yield
+        finally:
+            with suppress(Conflict):  # it was thawed by somebody, or killed
+                await self.tasks.unpause(handle)
+
+    def _check_there(self, handle: Handle, what: str) -> None:
+        """Raise Conflict if the container was removed while its files were read."""
+        try:
+            self.registry.get(handle.id)
+        except NotFound:
+            raise Conflict(f"container {handle.id} was removed while it was {what}") from None
+
+
+def _show_command(record: ContainerRecord) -> str:
+    command = record.config.cmd
+    if command is None:
+        return ""
+    return command if isinstance(command, str) else " ".join(command)
+
+
+def render_change(change: Change) -> dict[str, object]:
+    """Return a change as the Engine API shows it; names that are not UTF-8 with U+FFFD."""
+    return {"Path": "/" + change.path.decode(errors="replace"), "Kind": change.kind.value}
