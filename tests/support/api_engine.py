@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,7 @@ class FakeFiles:
         self.calls.append(("changes", ref))
         return self.found
 
-    async def export(self, ref: str) -> AsyncIterator[bytes]:
+    async def export(self, ref: str) -> AsyncGenerator[bytes]:
         self.calls.append(("export", ref))
         if ref == "missing":
             raise NotFound(f"No such container: {ref}")
@@ -374,6 +374,10 @@ class FakeImages:
         self.received = b"".join([part async for part in stream])
         yield {"stream": "Loaded image: busybox:latest\n"}
         raise Conflict("the second image is broken")
+
+    async def save(self, names: Sequence[str], *, platform: str) -> AsyncGenerator[bytes]:
+        for name in names:
+            yield f"{self.get(name).id} {platform}\n".encode()
 
 
 class FakeVolumes:

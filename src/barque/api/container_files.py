@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from barque.api.contracts import Engine
@@ -48,13 +48,13 @@ class ContainerFiles:
 
 
 async def send_archive(
-    call: Call, chunks: AsyncIterator[bytes], content_type: str, headers: str = ""
+    call: Call, chunks: AsyncGenerator[bytes], content_type: str, headers: str = ""
 ) -> Response:
     """Send what ``chunks`` gives. An error before the first chunk becomes a status.
 
     Later ones break the reply off, so that nobody takes half an archive for a whole one.
     """
-    async with aclosing(chunks):  # type: ignore[type-var]  # all of ours are generators
+    async with aclosing(chunks):
         first = await anext(chunks, b"")
         with call.cancelled_by_disconnect():
             stream = Stream(call, content_type, headers)

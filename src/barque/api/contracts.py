@@ -9,7 +9,7 @@ over a real socket without a kernel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,7 +68,7 @@ class ContainerFiles(Protocol):
     """Containers' file systems: ``barque.engine.files.ContainerFiles``."""
 
     async def changes(self, ref: str) -> Changes: ...
-    def export(self, ref: str) -> AsyncIterator[bytes]: ...
+    def export(self, ref: str) -> AsyncGenerator[bytes]: ...
     async def commit(
         self,
         ref: str,
@@ -129,6 +129,7 @@ class Images(Protocol):
     def load(
         self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str
     ) -> AsyncIterator[dict[str, Any]]: ...
+    def save(self, names: Sequence[str], *, platform: str) -> AsyncGenerator[bytes]: ...
 
 
 class Volumes(Protocol):

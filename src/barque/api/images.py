@@ -11,7 +11,7 @@ from barque.api.contracts import Engine
 from barque.api.filters import get_flag, parse_filters
 from barque.api.http import EMPTY, JSON, Call, Reply, Response, Stream, reply_json
 from barque.api.image_filters import LIST_KEYS, PRUNE_KEYS, get_created_ns, match_tags, select
-from barque.api.parameters import NS_PER_S
+from barque.api.parameters import NS_PER_S, parse_platform_object
 from barque.errors import BarqueError, InvalidArgument, NotImplementedHere
 from barque.images.record import Image
 from barque.models.api import ContainerConfig
@@ -135,7 +135,9 @@ class Images:
     async def load(self, call: Call) -> Response:
         """Load a docker archive or an OCI layout. Errors are told in the stream."""
         progress = self._images.load(
-            call.chunks(), quiet=call.flag("quiet", default=True), platform=call.text("platform")
+            call.chunks(),
+            quiet=call.flag("quiet", default=True),
+            platform=parse_platform_object(call.text("platform")),
         )
         stream = Stream(call, JSON)
         async for message in _with_error(progress):

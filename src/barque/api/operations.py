@@ -86,8 +86,8 @@ works  HEAD    /_ping                           SystemPingHead            ping
 works  POST    /commit                          ImageCommit               make an image of a container
 works  GET     /events                          SystemEvents              follow events
 works  GET     /system/df                       SystemDataUsage           show disk usage
-501    GET     /images/{name}/get               ImageGet                  save an image
-501    GET     /images/get                      ImageGetAll               save several images
+works  GET     /images/{name}/get               ImageGet                  save an image
+works  GET     /images/get                      ImageGetAll               save several images
 works  POST    /images/load                     ImageLoad                 load images
 works  POST    /containers/{id}/exec            ContainerExec             create an exec
 works  POST    /exec/{id}/start                 ExecStart                 start an exec

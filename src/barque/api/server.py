@@ -35,6 +35,7 @@ from barque.api.http import (
     Written,
     decode_path,
 )
+from barque.api.image_archives import ImageArchives
 from barque.api.images import Images
 from barque.api.networks import Networks
 from barque.api.operations import NOT_A_MANAGER, OPERATIONS, Operation, State
@@ -70,6 +71,7 @@ def make_handlers(
     files = ContainerFiles(engine)
     execs = Execs(engine, background)
     images = Images(engine)
+    archives = ImageArchives(engine)
     system = System(engine, settings)
     volumes = Volumes(engine)
     networks = Networks(engine)
@@ -106,6 +108,8 @@ def make_handlers(
         "ImageDelete": images.remove,
         "ImageLoad": images.load,
         "ImagePrune": images.prune,
+        "ImageGet": archives.get,
+        "ImageGetAll": archives.get_all,
         "SystemInfo": system.info,
         "SystemVersion": system.version,
         "SystemPing": system.ping,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from barque.engine.background import Background
@@ -61,7 +61,7 @@ class ContainerFiles:
         changes = await asyncio.to_thread(self.snapshots.changes, record.snapshot, STUBS)
         return [change for change in changes if change.kind is not ChangeKind.UNCHANGED]
 
-    def export(self, ref: str) -> AsyncIterator[bytes]:
+    def export(self, ref: str) -> AsyncGenerator[bytes]:
         """Give a tar archive of the container's root, without what is mounted on it.
 
         A container that runs goes on meanwhile. Raises NotFound, KernelError; Conflict, when
@@ -69,15 +69,16 @@ class ContainerFiles:
         """
         return self._export(self.registry.get(ref))
 
-    async def _export(self, handle: Handle) -> AsyncIterator[bytes]:
+    async def _export(self, handle: Handle) -> AsyncGenerator[bytes]:
         mount = self.snapshots.peek(handle.record.snapshot)
 
         def work(write: Callable[[bytes], None], stop: threading.Event) -> None:
             with open_view(mount) as root:
                 pack_tree(root, write, stop)
 
-        async for chunk in stream_from_thread(work, "export"):
-            yield chunk
+        async with aclosing(stream_from_thread(work, "export")) as chunks:
+            async for chunk in chunks:
+                yield chunk
         self._check_there(handle, "exported")
         self.events.publish(handle.record, "export")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TypeVar
 
 from barque.errors import BarqueError, InvalidArgument
@@ -203,8 +203,8 @@ class _Outflow:
             self._abandoned = True
             self._condition.notify_all()
 
-    async def get(self) -> bytes:
-        """Return the next chunk, b"" at the end."""
+    async def get(self) -> bytes | None:
+        """Return the next chunk, None at the end."""
         while True:
             with self._condition:
                 if self._chunks:
@@ -213,14 +213,14 @@ class _Outflow:
                     self._condition.notify()
                     return chunk
                 if self._ended:
-                    return b""
+                    return None
                 self._filled.clear()
             await self._filled.wait()
 
 
 async def stream_from_thread(
     work: Callable[[Callable[[bytes], None], threading.Event], object], name: str
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Give what ``work`` hands to the function that it is given, in a thread of its own.
 
     A failure of ``work`` is raised when what it wrote before has been given. Close the
@@ -236,7 +236,7 @@ async def stream_from_thread(
 
     task = asyncio.ensure_future(run())
     try:
-        while chunk := await flow.get():
+        while (chunk := await flow.get()) is not None:
             yield chunk
         await task
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from barque.content.store import ContentStore
 from barque.errors import BarqueError, InvalidArgument
 from barque.images.catalog import Catalog, get_blobs
 from barque.images.changes import apply_changes
-from barque.images.garbage import Garbage
+from barque.images.feed import stream_from_thread
+from barque.images.garbage import Garbage, Lease
 from barque.images.platform import get_host, parse_platform
 from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
 from barque.images.reference import Reference, parse_tag_target
@@ -40,7 +42,9 @@ Sources = list["Metered"]
 Records = list[dict[str, str]]
 """``[{"Untagged": name}, {"Deleted": digest}]``."""
 Listener = Callable[[str, ImageId, str], None]
-"""Told of (action, image, name): ``import``, ``load``, ``tag``, ``untag``, ``delete``."""
+"""Told of (action, image, name): ``import``, ``load``, ``save``, ``tag``, ``untag``,
+``delete``.
+"""
 
 
 def _ignore(_action: str, _image: ImageId, _name: str) -> None:
@@ -314,6 +318,31 @@ class ImageService:
             parent = chain_id
         manifest = plan.manifest.read(self._content) if plan.manifest else None
         await assembly.add_image(content, rows, plan.tags, manifest)
+
+    # Saving
+
+    async def save(self, names: Sequence[str], *, platform: str = "") -> AsyncGenerator[bytes]:
+        """Give an archive of the images ``names``; see ``saving`` for what they mean.
+
+        What is in it stays in the store until the iterator is closed. Raises NotFound,
+        InvalidArgument, before it gives anything.
+        """
+        from barque.images.saving import SavedArchive, plan_save  # noqa: PLC0415 rarely used
+
+        plan = plan_save(self._catalog, names, platform)
+        lease = Lease(self._garbage)
+        for saved in plan:
+            for digest in get_blobs(saved.image):
+                lease.hold_blob(digest)
+        try:
+            archive = await asyncio.to_thread(SavedArchive, self._content, plan)
+            async with aclosing(stream_from_thread(archive.write_to, "save-images")) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            lease.release()
+        for saved in plan:
+            self.listener("save", saved.image.id, saved.image.id)
 
     # Removing
 
