@@ -17,6 +17,7 @@ import msgspec
 
 from barque.api.server import ApiServer, Listener, serve
 from barque.engine.clock import SystemClock
+from barque.engine.copying import PathStat
 from barque.engine.creation import Created
 from barque.engine.events import EventBus
 from barque.engine.handle import WaitResult
@@ -233,6 +234,22 @@ class FakeFiles:
         if self.failure is not None:
             raise self.failure
         yield b"second"
+
+    async def stat_path(self, ref: str, path: str) -> PathStat:
+        self.calls.append(("stat", ref, path))
+        if path == "/missing":
+            raise NotFound(f"Could not find the file {path} in container {ref}")
+        return PathStat("f\udcff", 5, 0o644, "2026-01-01T00:00:00Z", "/x")
+
+    async def read_archive(
+        self, ref: str, path: str
+    ) -> AsyncGenerator[tuple[PathStat, AsyncGenerator[bytes]]]:
+        yield await self.stat_path(ref, path), self.export(ref)
+
+    async def write_archive(
+        self, ref: str, path: str, stream: AsyncIterator[bytes], **options: Any
+    ) -> None:
+        self.calls.append(("write", ref, path, b"".join([part async for part in stream]), options))
 
     async def commit(self, ref: str, **options: Any) -> ImageId:
         self.calls.append(("commit", ref, options))

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from barque.engine.copying import PathStat
 from barque.engine.creation import Created
 from barque.engine.events import EventBus
 from barque.engine.filters import Filters
@@ -81,6 +82,19 @@ class ContainerFiles(Protocol):
         config: ContainerConfig | None,
         pause: bool,
     ) -> ImageId: ...
+    async def stat_path(self, ref: str, path: str) -> PathStat: ...
+    def read_archive(
+        self, ref: str, path: str
+    ) -> AsyncGenerator[tuple[PathStat, AsyncGenerator[bytes]]]: ...
+    async def write_archive(
+        self,
+        ref: str,
+        path: str,
+        stream: AsyncIterator[bytes],
+        *,
+        keep_kinds: bool,
+        as_user: bool,
+    ) -> None: ...
 
 
 class Execs(Protocol):

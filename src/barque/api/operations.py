@@ -62,9 +62,9 @@ works  POST    /containers/{id}/attach          ContainerAttach           attach
 501    GET     /containers/{id}/attach/ws       ContainerAttachWebsocket  attach to a container by a websocket
 works  POST    /containers/{id}/wait            ContainerWait             wait for a container
 works  DELETE  /containers/{id}                 ContainerDelete           remove a container
-501    HEAD    /containers/{id}/archive         ContainerArchiveInfo      look up a file in a container
-501    GET     /containers/{id}/archive         ContainerArchive          copy files out of a container
-501    PUT     /containers/{id}/archive         PutContainerArchive       copy files into a container
+works  HEAD    /containers/{id}/archive         ContainerArchiveInfo      look up a file in a container
+works  GET     /containers/{id}/archive         ContainerArchive          copy files out of a container
+works  PUT     /containers/{id}/archive         PutContainerArchive       copy files into a container
 works  POST    /containers/prune                ContainerPrune            remove stopped containers
 works  GET     /images/json                     ImageList                 list images
 501    POST    /build                           ImageBuild                build an image

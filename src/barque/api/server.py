@@ -14,6 +14,7 @@ from aiohttp import web
 
 from barque.api.attach import Attach
 from barque.api.connection import Connections
+from barque.api.container_archive import ContainerArchive
 from barque.api.container_create import ContainerCreate
 from barque.api.container_files import ContainerFiles
 from barque.api.container_inspect import ContainerInspect
@@ -69,6 +70,7 @@ def make_handlers(
     containers = Containers(engine)
     container_list = ContainerList(engine)
     files = ContainerFiles(engine)
+    archive = ContainerArchive(engine)
     execs = Execs(engine, background)
     images = Images(engine)
     archives = ImageArchives(engine)
@@ -95,6 +97,9 @@ def make_handlers(
         "ContainerPrune": containers.prune,
         "ContainerChanges": files.changes,
         "ContainerExport": files.export,
+        "ContainerArchiveInfo": archive.info,
+        "ContainerArchive": archive.get,
+        "PutContainerArchive": archive.put,
         "ImageCommit": files.commit,
         "ContainerExec": execs.create,
         "ExecStart": execs.start,

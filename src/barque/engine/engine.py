@@ -254,6 +254,8 @@ def build_engine(
             snapshots=snapshots,
             events=events,
             background=background,
+            shims=shims,
+            layout=layout,
         ),
         execs=execs,
         images=images,

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from barque.engine.background import Background
 from barque.engine.committing import check_message, make_run_config
 from barque.engine.container_events import ContainerEvents
-from barque.engine.contracts import CommittingImages
+from barque.engine.contracts import CommittingImages, TaskHost
+from barque.engine.copying import PathStat, pack_path, stat_path, unpack_at
 from barque.engine.handle import Handle
+from barque.engine.layout import Layout
 from barque.engine.registry import Registry
+from barque.engine.roots import join_root, mount_root
 from barque.engine.tasks import Tasks
 from barque.errors import Conflict, NotFound
-from barque.images.feed import stream_from_thread
+from barque.images.compression import Readable
+from barque.images.feed import run_fed, run_in_thread, stream_from_thread
 from barque.images.pack import pack_tree
 from barque.images.reference import parse_tag_target
 from barque.models.api import ContainerConfig
@@ -27,6 +33,7 @@ from barque.snapshots.changes import Change, ChangeKind, Changes
 from barque.snapshots.contract import Snapshotter
 from barque.snapshots.views import open_view
 
+_PIECE = 1 << 18
 STUBS = frozenset(
     (
         b".dockerenv",
@@ -51,6 +58,8 @@ class ContainerFiles:
     snapshots: Snapshotter
     events: ContainerEvents
     background: Background
+    shims: TaskHost
+    layout: Layout
 
     async def changes(self, ref: str) -> Changes:
         """Return what the container has changed in its image.
@@ -133,6 +142,107 @@ class ContainerFiles:
 
         return await self.background.complete(work(), f"commit {ref}")
 
+    # Copying
+
+    async def stat_path(self, ref: str, path: str) -> PathStat:
+        """Describe the file ``path``. Raises NotFound, KernelError."""
+        handle = self.registry.get(ref)
+        async with self._open_root(handle) as root:
+            return await asyncio.to_thread(stat_path, root, path, handle.record.name)
+
+    async def read_archive(
+        self, ref: str, path: str
+    ) -> AsyncGenerator[tuple[PathStat, AsyncGenerator[bytes]]]:
+        """Give, once, the description of ``path`` and an archive of it.
+
+        What is mounted in the container is seen. The archive is to be read before the next
+        step. Raises NotFound, KernelError.
+        """
+        handle = self.registry.get(ref)
+        name = handle.record.name
+        async with self._open_root(handle) as root:
+            found = await asyncio.to_thread(stat_path, root, path, name)
+
+            def work(write: Callable[[bytes], None], stop: threading.Event) -> None:
+                pack_path(root, path, name, write, stop)
+
+            async with aclosing(stream_from_thread(work, "copy-out")) as chunks:
+                yield found, chunks
+        self.events.publish(handle.record, "archive-path")
+
+    async def write_archive(
+        self,
+        ref: str,
+        path: str,
+        stream: AsyncIterator[bytes],
+        *,
+        keep_kinds: bool = False,
+        as_user: bool = False,
+    ) -> None:
+        """Unpack an archive in the directory ``path`` of the container.
+
+        ``keep_kinds`` refuses to replace directories by files and the other way round;
+        ``as_user`` gives it all to the container's user. Raises NotFound, InvalidArgument,
+        PermissionDenied where it is read-only, KernelError; what was unpacked before stays.
+        """
+        handle = self.registry.get(ref)
+        user = handle.record.config.user if as_user else None
+
+        def unpack(root: int, source: Readable, stop: threading.Event) -> None:
+            name = handle.record.name
+            unpack_at(root, path, name, source, stop, keep_kinds=keep_kinds, user=user)
+
+        if handle.record.state.running:
+            async with self._open_root(handle) as root:
+                await run_fed(stream, lambda feed, stop: unpack(root, feed, stop), "copy-in")
+        else:
+            # Nobody may start it meanwhile, and the client may take its time: so all of it
+            # has to be here before the container is locked.
+            with tempfile.TemporaryFile(dir=self.layout.root) as file:
+                await run_fed(stream, lambda feed, _stop: _spool(feed, file), "spool")
+                file.seek(0)
+                await self.background.complete(
+                    self._unpack_stopped(handle, lambda root, stop: unpack(root, file, stop)),
+                    f"copy to {ref}",
+                )
+        self.events.publish(handle.record, "extract-to-dir")
+
+    async def _unpack_stopped(
+        self, handle: Handle, unpack: Callable[[int, threading.Event], None]
+    ) -> None:
+        async with self.tasks.locked(handle) as record:
+            if record.state.running:
+                root_of = self._open_root(handle)
+            else:
+                root_of = mount_root(
+                    self.snapshots.mounts(record.snapshot),
+                    record.mounts,
+                    self._place(handle),
+                    readonly=record.host_config.readonly_rootfs,
+                )
+            async with root_of as root:
+                await run_in_thread(lambda stop: unpack(root, stop), "copy-in")
+
+    @asynccontextmanager
+    async def _open_root(self, handle: Handle) -> AsyncIterator[int]:
+        """Open the container's root, for reading if it is stopped."""
+        record = handle.record
+        if record.state.running and not record.state.restarting:
+            try:
+                namespaces = await self.shims.open_namespaces(handle.id, ["mount"])
+            except Conflict:
+                namespaces = {}  # it has just ended
+            if namespaces:
+                async with join_root(namespaces["mount"]) as root:
+                    yield root
+                return
+        peeked = self.snapshots.peek(record.snapshot)
+        async with mount_root(peeked, record.mounts, self._place(handle)) as root:
+            yield root
+
+    def _place(self, handle: Handle) -> str:
+        return str(self.layout.container(handle.id))
+
     @asynccontextmanager
     async def _frozen(self, handle: Handle, *, wanted: bool) -> AsyncIterator[None]:
         """Freeze the container while the block runs, if it runs and is not frozen already."""
@@ -157,6 +267,12 @@ class ContainerFiles:
             self.registry.get(handle.id)
         except NotFound:
             raise Conflict(f"container {handle.id} was removed while it was {what}") from None
+
+
+def _spool(feed: Readable, file: BinaryIO) -> None:
+    while data := feed.read(_PIECE):
+        file.write(data)
+    file.flush()
 
 
 def _show_command(record: ContainerRecord) -> str:

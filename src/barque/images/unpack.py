@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import ELOOP, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM
 
+import msgspec
+
 from barque.errors import InvalidArgument, KernelError
 from barque.images.tar import Entry, Kind, Limits, Source, TarReader, show
 from barque.kernel.paths import open_in_root
@@ -47,17 +49,32 @@ class Whiteouts(enum.Enum):
     """Nothing: this is the lowest layer."""
     DELETE = "delete"
     """The directory holds a copy of the layers below: what is hidden is deleted."""
+    PLAIN = "plain"
+    """It is a file like any other: the archive is no layer."""
     OVERLAY = "overlay"
     """The directory is an overlayfs upper layer: a device 0:0 or an xattr says it."""
+
+
+class Placing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in the directory an archive is unpacked, and how. Source: Engine API,
+    PutContainerArchive.
+    """
+
+    prefix: bytes = b""
+    """A directory that is there: what all names are relative to; it is left as it is."""
+    keep_kinds: bool = False
+    """Refuse to replace a directory by something else, or the other way round."""
+    owner: tuple[int, int] | None = None
+    """Who gets it all, if not the owners in the archive."""
 
 
 class Layer:
     """Applies archives to the directory ``root_fd``.
 
     ``lower_fds`` are the layers below, top first, for OVERLAY: they lend the attributes of
-    directories that the archive does not mention, and the targets of hard links. All
-    descriptors stay the caller's. Needs CAP_CHOWN, CAP_MKNOD and, for OVERLAY, CAP_SYS_ADMIN.
-    Blocks: for threads.
+    directories that the archive does not mention, and the targets of hard links. ``placing``
+    is for archives that are no layers. All descriptors stay the caller's. Needs CAP_CHOWN,
+    CAP_MKNOD and, for OVERLAY, CAP_SYS_ADMIN. Blocks: for threads.
     """
 
     def __init__(
@@ -66,8 +83,10 @@ class Layer:
         whiteouts: Whiteouts = Whiteouts.IGNORE,
         lower_fds: tuple[int, ...] = (),
         limits: Limits | None = None,
+        placing: Placing | None = None,
     ) -> None:
         self._root = root_fd
+        self._placing = placing or Placing()
         self._whiteouts = whiteouts
         self._lower = lower_fds
         self._limits = limits or Limits()
@@ -102,10 +121,15 @@ class Layer:
     def _apply(self, entry: Entry, source: Source) -> None:
         name = clean(entry.name, self._limits)
         if not name:
-            self._apply_to_root(entry)
+            if self._whiteouts is not Whiteouts.PLAIN:
+                self._apply_to_root(entry)
             return
+        if self._placing.prefix:
+            name = self._placing.prefix + b"/" + name
+        if self._placing.owner is not None:
+            entry.uid, entry.gid = self._placing.owner
         parent, _, base = name.rpartition(b"/")
-        if b".wh." in name:
+        if b".wh." in name and self._whiteouts is not Whiteouts.PLAIN:
             if b"/.wh..wh." in b"/" + parent:
                 return  # aufs's own notes
             if b"/.wh." in b"/" + parent:
@@ -114,6 +138,8 @@ class Layer:
                 self._white_out(parent, base)
                 return
         directory = self._open_parent(parent)
+        if self._placing.keep_kinds:
+            self._check_kind(directory, base, name, entry)
         match entry.kind:
             case Kind.FILE:
                 self._make_file(directory, base, entry, source)
@@ -125,6 +151,17 @@ class Layer:
                 self._make_special(directory, base, entry)
         if self._whiteouts is Whiteouts.DELETE:
             self._created.add((self._inodes[directory], base))
+
+    def _check_kind(self, directory: int, base: bytes, name: bytes, entry: Entry) -> None:
+        """Refuse to make a directory of a file that is there, or a file of a directory."""
+        status = _find(directory, base)
+        if status is None:
+            return
+        path = show(b"/" + name)
+        if stat.S_ISDIR(status.st_mode) and entry.kind is not Kind.DIRECTORY:
+            raise InvalidArgument(f"cannot overwrite directory {path} with non-directory")
+        if not stat.S_ISDIR(status.st_mode) and entry.kind is Kind.DIRECTORY:
+            raise InvalidArgument(f"cannot overwrite non-directory {path} with directory")
 
     # Parents
 
@@ -282,8 +319,11 @@ class Layer:
 
     def _make_link(self, directory: int, base: bytes, entry: Entry) -> None:
         target = clean(entry.link, self._limits)
+        if target and self._placing.prefix:
+            target = self._placing.prefix + b"/" + target
         parent, _, name = target.rpartition(b"/")
-        if not name or name.startswith(b".wh."):
+        is_whiteout = name.startswith(b".wh.") and self._whiteouts is not Whiteouts.PLAIN
+        if not name or is_whiteout:
             raise InvalidArgument(
                 f"invalid layer: {show(entry.name)} is a hard link to {show(entry.link)}"
             )
@@ -378,7 +418,7 @@ class Layer:
                 os.mknod(base, kind | 0o600, device, dir_fd=directory)
         os.chown(base, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
         if entry.kind is not Kind.SYMLINK:
-            os.chmod(base, entry.mode, dir_fd=directory)
+            _chmod(directory, base, entry.mode)
         if entry.xattrs:
             self._set_xattrs(entry_path(directory, base), entry)
         times = (entry.mtime_ns, entry.mtime_ns)
@@ -426,7 +466,7 @@ class Layer:
         if name in (b"", b".", b".."):
             raise InvalidArgument(f"invalid layer: {show(base)} is not the whiteout of a name")
         match self._whiteouts:
-            case Whiteouts.IGNORE:
+            case Whiteouts.IGNORE | Whiteouts.PLAIN:
                 return
             case Whiteouts.OVERLAY:  # at the end, when it is known what this layer brings
                 (self._opaque if name == _OPAQUE_NAME else self._hidden).append((parent, name))
@@ -608,6 +648,19 @@ def _is_opaque(fd: int) -> bool:
         if error.errno in (ENODATA, EOPNOTSUPP):
             return False
         raise
+
+
+def _chmod(directory: int, name: bytes, mode: int) -> None:
+    """Set the mode of a device or FIFO just made, and of nothing that took its place.
+
+    chmod(2) by name follows a link: where somebody else can write, that may be one now.
+    """
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
 
 
 def _find(directory: int, name: bytes) -> os.stat_result | None:

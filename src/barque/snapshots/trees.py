@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ELOOP, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP
 
@@ -53,20 +53,23 @@ def open_beneath(root_fd: int, path: bytes) -> int:
             os.close(reached)
 
 
-def walk_tree(root_fd: int, top: bytes = b"") -> Iterator[tuple[bytes, os.stat_result]]:
-    """Give the path and status of all below the directory ``top``, a directory first.
+def walk_tree(
+    root_fd: int, enters: Callable[[bytes, os.stat_result], bool] = lambda _path, _status: True
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Give the path and status of all below ``root_fd``, a directory before what is in it.
 
     Sorted by name within each directory, whatever the depth; links are not followed. What
-    vanishes meanwhile is left out. Blocks: for a thread.
+    vanishes meanwhile is left out, as is what is in a directory that ``enters`` says no to.
+    Blocks: for a thread.
     """
-    pending = [_list_tree(root_fd, top)]
+    pending = [_list_tree(root_fd, b"")]
     while pending:
         if not pending[-1]:
             pending.pop()
             continue
         path, status = pending[-1].pop()
         yield path, status
-        if stat.S_ISDIR(status.st_mode):
+        if stat.S_ISDIR(status.st_mode) and enters(path, status):
             pending.append(_list_tree(root_fd, path))
 
 
