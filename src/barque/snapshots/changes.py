@@ -246,7 +246,7 @@ class _LayerReader:
             try:
                 if _get_xattr(fd, _REDIRECT):
                     raise Redirected
-                entry.opaque = bool(layers) and _get_xattr(fd, _OPAQUE) == b"y"
+                entry.opaque = before is not None and _get_xattr(fd, _OPAQUE) == b"y"
             finally:
                 os.close(fd)
         if after is not None and before is not None and stat.S_ISREG(after.st_mode):
