@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from barque.errors import AlreadyExists, Conflict, InvalidArgument, KernelError, NotFound
+from barque.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    InvalidArgument,
+    KernelError,
+    NotFound,
+)
 from barque.models.launch import RootfsMount
+from barque.snapshots.btrfs import BtrfsSnapshotter
 from barque.snapshots.changes import ChangeKind, Changes
 from barque.snapshots.contract import Snapshotter
 from barque.snapshots.directories import DirectorySnapshotter
@@ -22,7 +32,7 @@ from barque.store.database import Database
 from support.images import IS_ROOT
 from support.trees import CHANGES, Step, make_base, mounted
 
-IMPLEMENTATIONS = [OverlaySnapshotter, VfsSnapshotter]
+IMPLEMENTATIONS = [OverlaySnapshotter, VfsSnapshotter, BtrfsSnapshotter]
 
 
 class Place:
@@ -45,9 +55,31 @@ class Place:
         return {path.name for path in (self.root / "s").iterdir()}
 
 
+@pytest.fixture(scope="session")
+def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A btrfs file system of its own."""
+    if not IS_ROOT or not shutil.which("mkfs.btrfs"):
+        pytest.skip("needs root and mkfs.btrfs (btrfs-progs)")
+    folder = tmp_path_factory.mktemp("btrfs")
+    image, where = folder / "image", folder / "mnt"
+    image.touch()
+    os.truncate(image, 512 << 20)
+    where.mkdir()
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, where], check=True)
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", where], check=True)
+
+
 @pytest.fixture(params=IMPLEMENTATIONS, ids=lambda kind: kind.driver)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path, request.param)
+    root = tmp_path
+    if request.param is BtrfsSnapshotter:
+        root = request.getfixturevalue("btrfs") / tmp_path.name
+        root.mkdir()
+    place = Place(root, request.param)
     yield place
     place.database.close()
 
@@ -423,6 +455,13 @@ def test_a_first_layer_is_all_added(snapshots: Snapshotter) -> None:
     changes = snapshots.changes("x")
     assert {change.kind for change in changes} == {ChangeKind.ADDED}
     assert {change.path for change in changes} >= {b"dir", b"dir/sub/file", b"fifo", b"null"}
+
+
+def test_btrfs_needs_btrfs(tmp_path: Path) -> None:
+    database = Database(tmp_path / "barque.db")
+    with pytest.raises(FailedPrecondition, match="needs a btrfs file system"):
+        BtrfsSnapshotter(tmp_path / "btrfs", database, tmp_path / "trash")
+    database.close()
 
 
 def test_two_snapshotters_share_a_database(tmp_path: Path) -> None:

@@ -357,6 +357,12 @@ class FakeImages:
         image.tags.append(f"{repo}:{tag or 'latest'}")
         return image
 
+    def measure_shared(self, image: Image) -> int:
+        return image.size // 2
+
+    def measure_layers(self) -> int:
+        return sum(image.size for image in self.images)
+
     def history(self, ref: str) -> Sequence[HistoryLine]:
         image = self.get(ref)
         return [

@@ -58,7 +58,7 @@ class Images:
             "ParentId": image.parent,
             "RepoDigests": digests,
             "RepoTags": tags,
-            "SharedSize": 0 if call.flag("shared-size") else -1,
+            "SharedSize": self._images.measure_shared(image) if call.flag("shared-size") else -1,
             "Size": image.size,
         }
         if call.minor < _VIRTUAL_SIZE_UNTIL:
@@ -67,7 +67,10 @@ class Images:
 
     def summarise_usage(self, image: Image, call: Call) -> dict[str, Any]:
         """Return the entry of an image in the disk usage."""
-        usage = {"Containers": self._count_users(image.id), "SharedSize": 0}
+        usage = {
+            "Containers": self._count_users(image.id),
+            "SharedSize": self._images.measure_shared(image),
+        }
         return self._summarise(image, call) | usage
 
     def _count_users(self, image_id: ImageId) -> int:

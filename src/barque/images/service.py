@@ -125,6 +125,20 @@ class ImageService:
             lines[-1] = msgspec.structs.replace(lines[-1], id=image.id, tags=image.tags or None)
         return lines[::-1]
 
+    def measure_shared(self, image: Image) -> int:
+        """Return the bytes of the image's layers that other images use too."""
+        users = self._catalog.chain_users
+        return sum(row.unpacked_size for row in image.layers if users[row.chain_id] > 1)
+
+    def measure_layers(self) -> int:
+        """Return the bytes of all images' layers, each once."""
+        sizes = {
+            row.chain_id: row.unpacked_size
+            for image in self._catalog.images.values()
+            for row in image.layers
+        }
+        return sum(sizes.values())
+
     # Names
 
     def tag(self, ref: str, repo: str, tag: str) -> Image:
