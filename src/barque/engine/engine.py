@@ -121,6 +121,7 @@ class Engine:
         self.volumes.recover()
         await self.networks.setup()
         await self.reconciliation.run()
+        await self.files.recover()
         self.background.start(self.reaper.run(), "trash reaper")
         self.background.start(self._checkpoint(), "database checkpoint")
         self.background.start(self.reconciliation.start_by_policy(), "restart policies")

@@ -34,6 +34,7 @@ from barque.snapshots.contract import Snapshotter
 from barque.snapshots.views import open_view
 
 _PIECE = 1 << 18
+_FROZEN_MARK = "frozen-for-commit"
 STUBS = frozenset(
     (
         b".dockerenv",
@@ -250,16 +251,33 @@ class ContainerFiles:
         if not wanted or not state.running or state.paused or state.restarting:
             yield
             return
+        mark = self.layout.container(handle.id) / _FROZEN_MARK
+        mark.touch()  # first: an engine killed from here on must know whom it froze
         try:
-            await self.tasks.pause(handle)
-        except Conflict:  # it has ended, or somebody else was faster
-            yield
-            return
-        try:
-            yield
+            try:
+                await self.tasks.pause(handle)
+            except Conflict:  # it has ended, or somebody else was faster
+                yield
+                return
+            try:
+                yield
+            finally:
+                with suppress(Conflict):  # it was thawed by somebody, or killed
+                    await self.tasks.unpause(handle)
         finally:
-            with suppress(Conflict):  # it was thawed by somebody, or killed
+            mark.unlink(missing_ok=True)
+
+    async def recover(self) -> None:
+        """Thaw what an engine had frozen that was killed in a commit. Call after reconciling."""
+        for handle in self.registry:
+            mark = self.layout.container(handle.id) / _FROZEN_MARK
+            if not mark.exists():
+                continue
+            with suppress(Conflict):
+                if not handle.record.state.paused:
+                    await self.tasks.pause(handle)  # so that record and cgroup agree
                 await self.tasks.unpause(handle)
+            mark.unlink(missing_ok=True)
 
     def _check_there(self, handle: Handle, what: str) -> None:
         """Raise Conflict if the container was removed while its files were read."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -92,11 +92,12 @@ class Assembly:
         mount = await self._snapshotter.prepare_async(key, "")
         with ExitStack() as undo:
             undo.callback(self._snapshotter.remove, key)
-            unpacked = await run_fed(
-                stream,
-                lambda feed, stop: unpack(Metered(feed, stop, ingest), mount, "", self._limits),
-                "unpack-layer",
-            )
+            with _dropped_first(ingest):
+                unpacked = await run_fed(
+                    stream,
+                    lambda feed, stop: unpack(Metered(feed, stop, ingest), mount, "", self._limits),
+                    "unpack-layer",
+                )
             chain_id = unpacked.diff_id
             self._commit_layer(key, chain_id, unpacked, undo)
         digest = await self._commit_ingest(ingest)
@@ -177,7 +178,7 @@ class Assembly:
         """Make a layer of ``changes``, as the snapshot ``key`` holds them; None if there are none.
 
         The snapshot is only read. ``parent`` is the chain ID that the changes are to. Raises
-        KernelError, OSError.
+        KernelError.
         """
         ingest = self._content.ingest()
         self._cleanup.callback(ingest.abort)
@@ -205,10 +206,11 @@ class Assembly:
         mount = await self._snapshotter.prepare_async(key, parent)
         with ExitStack() as undo, ingest.open() as file:
             undo.callback(self._snapshotter.remove, key)
-            unpacked = await run_in_thread(
-                lambda stop: unpack(Metered(file, stop), mount, parent, self._limits),
-                "unpack-layer",
-            )
+            with _dropped_first(ingest):
+                unpacked = await run_in_thread(
+                    lambda stop: unpack(Metered(file, stop), mount, parent, self._limits),
+                    "unpack-layer",
+                )
             self._commit_layer(key, chain_id, unpacked, undo)
         digest = await self._commit_ingest(ingest)
         row = _describe(digest, ingest.size, chain_id, unpacked)
@@ -259,6 +261,18 @@ class Assembly:
     def register(self) -> None:
         """Make all images and names visible, at once."""
         self._catalog.register(self._images, self._tags)
+
+
+@contextmanager
+def _dropped_first(ingest: Ingest) -> Iterator[None]:
+    """Drop the ingest if the block fails, before all else: on a full disk even the record of
+    a snapshot needs room to go.
+    """
+    try:
+        yield
+    except BaseException:
+        ingest.abort()
+        raise
 
 
 async def _finish(work: Callable[[], object]) -> None:

@@ -29,7 +29,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MIN_HOLE = 1 << 16
 _MAX_EXTENTS = 10_000
-_ZEROS = bytes(BLOCK)
+_GONE = (ENOENT, ENOTDIR, ELOOP)
 _KINDS = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIRECTORY,
@@ -60,7 +60,7 @@ class Packer:
     def add(self, path: bytes, name: bytes | None = None) -> None:
         """Write the entry at ``path``, called ``name``. Sockets, and what is gone, are left out.
 
-        Raises KernelError or OSError.
+        Raises KernelError.
         """
         if self._stop.is_set():
             raise Stopped("the archive was given up")
@@ -69,9 +69,12 @@ class Packer:
             directory = self._open_directory(parent)
             status = os.stat(base or b".", dir_fd=directory, follow_symlinks=False)
             self._add(directory, base or b".", path if name is None else name, status)
-        except (KernelError, OSError) as error:
-            if error.errno not in (ENOENT, ENOTDIR, ELOOP):
+        except KernelError as error:
+            if error.errno not in _GONE:
                 raise
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise KernelError("read", error.errno or 0, os.fsdecode(path)) from error
 
     def white_out(self, path: bytes) -> None:
         """Say that ``path`` is deleted."""
@@ -183,11 +186,14 @@ class Packer:
     def _emit(self, data: bytes) -> None:
         if self._stop.is_set():
             raise Stopped("the archive was given up")
-        self._write(data)
+        try:
+            self._write(data)
+        except OSError as error:
+            raise KernelError("write", error.errno or 0, "the archive") from error
 
 
 def pack_tree(root_fd: int, write: Write, stop: threading.Event) -> None:
-    """Write all that is below ``root_fd``. Blocks: for a thread. Raises KernelError, OSError."""
+    """Write all that is below ``root_fd``. Blocks: for a thread. Raises KernelError."""
     packer = Packer(root_fd, write, stop)
     try:
         packer.add(b"", b"./")
