@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import api, clients, fleet, idle, lifecycle, run, throughput
+from bench import api, clients, fleet, idle, images, lifecycle, run, throughput
 from bench.measure import Measurement
 from bench.subjects import Subjects
 
@@ -17,5 +17,6 @@ GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
     "api": api.measure,
     "logs": throughput.measure_logs,
     "stdio": throughput.measure_stdio,
+    "images": images.measure,
     "fleet": fleet.measure,
 }
