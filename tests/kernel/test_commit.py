@@ -72,11 +72,11 @@ def test_a_container_that_goes_meanwhile_leaves_nothing(store: Store) -> None:
     (upper / "new").write_text("x")
     before = store.leftovers()
 
-    def check() -> None:
+    async def packed() -> None:
         raise Conflict("gone")
 
     with pytest.raises(Conflict):
-        asyncio.run(commit(store, base, check=check))
+        asyncio.run(commit(store, base, packed=packed))
     assert store.leftovers() == before
     assert len(store.images.list()) == 1
 

@@ -30,6 +30,7 @@ class Images:
     def __init__(self, engine: Engine) -> None:
         self._images = engine.images
         self._containers = engine.containers
+        self._system = engine.system
 
     async def list_images(self, call: Call) -> Reply:
         """List images, newest first."""
@@ -86,7 +87,9 @@ class Images:
 
     async def inspect(self, call: Call) -> Reply:
         """Describe an image."""
-        return reply_json(render_image(self._images.get(call.name), call.minor))
+        document = render_image(self._images.get(call.name), call.minor)
+        document["GraphDriver"]["Name"] = self._system.facts().storage_driver
+        return reply_json(document)
 
     async def history(self, call: Call) -> Reply:
         """Show how the image came to be, newest step first."""
@@ -188,7 +191,7 @@ def render_image(image: Image, minor: int) -> dict[str, Any]:
         "Architecture": config.architecture,
         "Os": config.os,
         "Size": image.size,
-        "GraphDriver": {"Data": None, "Name": "overlay"},
+        "GraphDriver": {"Data": None, "Name": ""},
         "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
         "Metadata": {"LastTagTime": _ZERO_TIME},
     }

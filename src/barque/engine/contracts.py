@@ -5,7 +5,7 @@ Each is as small as its users need, so that a test can bring a part of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -164,7 +164,7 @@ class CommittingImages(Protocol):
         step: HistoryEntry,
         author: str,
         target: Reference | None,
-        check: Callable[[], object],
+        packed: Callable[[], Awaitable[None]],
     ) -> StoredImage:
         """Make an image of ``base`` and the changes that a snapshot holds."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -118,7 +118,13 @@ class ContainerFiles:
         base = self.images.get(record.image_id) if record.image_id else None
 
         async def work() -> ImageId:
-            async with self._frozen(handle, wanted=pause):
+            async with AsyncExitStack() as frozen:
+                await frozen.enter_async_context(self._frozen(handle, wanted=pause))
+
+                async def packed() -> None:
+                    await frozen.aclose()  # what is left to do needs the container no more
+                    self._check_there(handle, "committed")
+
                 found = await asyncio.to_thread(self.snapshots.changes, record.snapshot, STUBS)
                 image = await self.images.commit(
                     record.snapshot,
@@ -130,7 +136,7 @@ class ContainerFiles:
                     ),
                     author=author,
                     target=target,
-                    check=lambda: self._check_there(handle, "committed"),
+                    packed=packed,
                 )
             self.events.publish(
                 handle.record,

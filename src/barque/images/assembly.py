@@ -174,21 +174,28 @@ class Assembly:
             return  # somebody else was faster; ours is removed
         undo.pop_all()
 
-    async def pack_layer(self, key: str, changes: Changes, parent: str) -> LayerRow | None:
-        """Make a layer of ``changes``, as the snapshot ``key`` holds them; None if there are none.
+    async def pack(self, key: str, changes: Changes) -> Ingest:
+        """Write an archive of ``changes``, as the snapshot ``key`` holds them.
 
-        The snapshot is only read. ``parent`` is the chain ID that the changes are to. Raises
-        KernelError.
+        The snapshot is only read. The ingest is dropped with the assembly unless
+        ``keep_layer`` makes a layer of it. Raises KernelError.
         """
         ingest = self._content.ingest()
         self._cleanup.callback(ingest.abort)
         mount = self._snapshotter.peek(key)
 
-        def pack(stop: threading.Event) -> None:
+        def work(stop: threading.Event) -> None:
             with open_view(mount) as root:
                 pack_changes(root, changes, ingest.write, stop)
 
-        await run_in_thread(pack, "pack-layer")
+        await run_in_thread(work, "pack-layer")
+        return ingest
+
+    async def keep_layer(self, ingest: Ingest, parent: str) -> LayerRow | None:
+        """Make a layer on the chain ``parent`` of an archive; None if nothing is in it.
+
+        Raises KernelError.
+        """
         diff_id = ingest.digest
         if diff_id == EMPTY_DIFF_ID:
             return None

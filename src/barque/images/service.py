@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -207,21 +207,22 @@ class ImageService:
         step: HistoryEntry,
         author: str = "",
         target: Reference | None = None,
-        check: Callable[[], object] = tuple,
+        packed: Callable[[], Awaitable[None]] | None = None,
     ) -> Image:
         """Make an image of ``base`` and what the snapshot ``key`` has changed in it.
 
         ``step`` becomes the newest of its history; without ``target`` it gets no name. The
-        snapshot is only read, and must not change meanwhile: ``check`` is called when it has
-        been read, and raises if it has. Raises KernelError, OSError, InvalidArgument; nothing
-        is left then.
+        snapshot is only read, and must not change before ``packed`` is called, which raises
+        if it has. Raises KernelError, InvalidArgument; nothing is left then.
         """
         base_config = base.config if base else None
         host = get_host()
         async with self._assemble() as assembly:
             layers = [assembly.hold_layer(row) for row in base.layers] if base else []
-            layer = await assembly.pack_layer(key, changes, base.chain_id if base else "")
-            check()
+            archive = await assembly.pack(key, changes)
+            if packed is not None:
+                await packed()
+            layer = await assembly.keep_layer(archive, base.chain_id if base else "")
             diff_ids = [row.diff_id for row in layers]
             if layer is not None:
                 layers.append(layer)
