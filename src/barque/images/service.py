@@ -213,11 +213,14 @@ class ImageService:
 
         ``step`` becomes the newest of its history; without ``target`` it gets no name. The
         snapshot is only read, and must not change before ``packed`` is called, which raises
-        if it has. Raises KernelError, InvalidArgument; nothing is left then.
+        if it has. Raises KernelError, InvalidArgument, NotFound if ``base`` is gone; nothing is
+        left then.
         """
         base_config = base.config if base else None
         host = get_host()
         async with self._assemble() as assembly:
+            if base is not None:
+                self._catalog.get(base.id)  # it may have been removed meanwhile
             layers = [assembly.hold_layer(row) for row in base.layers] if base else []
             archive = await assembly.pack(key, changes)
             if packed is not None:

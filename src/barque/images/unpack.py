@@ -26,7 +26,13 @@ from barque.errors import InvalidArgument, KernelError
 from barque.images.tar import Entry, Kind, Limits, Source, TarReader, show
 from barque.kernel.paths import open_in_root
 from barque.snapshots.trash import remove_tree
-from barque.snapshots.trees import copy_attributes, copy_file, copy_special_attributes, entry_path
+from barque.snapshots.trees import (
+    copy_attributes,
+    copy_file,
+    copy_special_attributes,
+    entry_path,
+    open_beneath,
+)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OWN_DIRECTORY = _DIRECTORY | os.O_NOFOLLOW
@@ -36,6 +42,9 @@ _OPEN_DIRECTORIES = 64
 _LINKS = 40
 """Symbolic links followed where parents are made, as in the kernel."""
 _NEW_PARENT_MODE = 0o755
+_CALL_BYTES = 4095
+"""The longest path that one system call takes."""
+_NAME_BYTES = 255
 _OPAQUE = b"trusted.overlay.opaque"
 _OVERLAY_XATTRS = b"trusted.overlay."
 _OPAQUE_NAME = b".wh..opq"
@@ -172,7 +181,7 @@ class Layer:
             self._directories.move_to_end(path)
             return fd
         try:
-            fd = open_in_root(self._root, path, _DIRECTORY)
+            fd = _open_inside(self._root, path, _DIRECTORY)
         except KernelError as error:
             if error.errno not in (ENOENT, ENOTDIR):
                 raise InvalidArgument(
@@ -212,7 +221,7 @@ class Layer:
             for component in path.split(b"/"):
                 following = reached + b"/" + component if reached else component
                 try:
-                    below = open_in_root(self._root, following, _DIRECTORY)
+                    below = _open_inside(self._root, following, _DIRECTORY)
                 except KernelError as error:
                     if error.errno not in (ENOENT, ENOTDIR):
                         raise
@@ -251,7 +260,7 @@ class Layer:
         """Give a new directory the attributes of the one that it covers in a lower layer."""
         for lower in self._lower:
             try:
-                below = open_in_root(lower, path, _OWN_DIRECTORY)
+                below = _open_inside(lower, path, _OWN_DIRECTORY)
             except KernelError as error:
                 if error.errno == ENOENT:
                     continue
@@ -268,7 +277,7 @@ class Layer:
     def _apply_to_root(self, entry: Entry) -> None:
         if entry.kind is not Kind.DIRECTORY:
             raise InvalidArgument(f"invalid layer: its root is a {entry.kind.value}")
-        fd = open_in_root(self._root, b".", _DIRECTORY)
+        fd = _open_inside(self._root, b".", _DIRECTORY)
         try:
             self._set_attributes(fd, entry)
         finally:
@@ -349,7 +358,7 @@ class Layer:
     def _open_existing(self, parent: bytes, target: bytes, entry: Entry) -> Iterator[int]:
         """Open the directory of a hard link's target; copied up from below where needed."""
         try:
-            fd = open_in_root(self._root, parent, _DIRECTORY)
+            fd = _open_inside(self._root, parent, _DIRECTORY)
         except KernelError:
             fd = -1
         try:
@@ -370,7 +379,7 @@ class Layer:
         parent, _, base = path.rpartition(b"/")
         for lower in self._lower:
             try:
-                source = open_in_root(lower, parent, _DIRECTORY)
+                source = _open_inside(lower, parent, _DIRECTORY)
             except KernelError as error:
                 if error.errno == ENOENT:
                     continue
@@ -404,7 +413,7 @@ class Layer:
             self._clear(directory, base)
         match entry.kind:
             case Kind.SYMLINK:
-                if not entry.link or len(entry.link) > self._limits.path_bytes:
+                if not entry.link or len(entry.link) > _CALL_BYTES:
                     raise InvalidArgument(
                         f"invalid layer: the symbolic link {show(entry.name)} has a target of "
                         f"{len(entry.link)} bytes"
@@ -511,7 +520,7 @@ class Layer:
     def _is_covered(self, path: bytes) -> bool:
         """Tell whether nothing of the layers below is seen in the directory ``path``."""
         while path:
-            fd = open_in_root(self._root, path, _DIRECTORY)
+            fd = _open_inside(self._root, path, _DIRECTORY)
             try:
                 if _is_opaque(fd):
                     return True
@@ -524,7 +533,7 @@ class Layer:
         """Return what the layers below show as ``name`` in the directory ``parent``."""
         for lower in self._lower:
             try:
-                fd = open_in_root(lower, parent, _DIRECTORY)
+                fd = _open_inside(lower, parent, _DIRECTORY)
             except KernelError as error:
                 if error.errno == ENOENT:
                     continue
@@ -541,7 +550,7 @@ class Layer:
 
     def _delete(self, parent: bytes, name: bytes) -> None:
         try:
-            directory = open_in_root(self._root, parent, _DIRECTORY)
+            directory = _open_inside(self._root, parent, _DIRECTORY)
         except KernelError as error:
             if error.errno in (ENOENT, ENOTDIR):
                 return  # nothing there to be hidden
@@ -567,7 +576,7 @@ class Layer:
         while pending:
             path = pending.pop()
             try:
-                fd = open_in_root(self._root, path, _DIRECTORY)
+                fd = _open_inside(self._root, path, _DIRECTORY)
             except KernelError as error:
                 if error.errno in (ENOENT, ENOTDIR):
                     continue
@@ -587,7 +596,7 @@ class Layer:
         """Set the directories' dates, which unpacking into them has changed."""
         for path, mtime_ns in self._times.items():
             try:
-                fd = open_in_root(self._root, path, _OWN_DIRECTORY)
+                fd = _open_inside(self._root, path, _OWN_DIRECTORY)
             except KernelError as error:
                 if error.errno in (ENOENT, ENOTDIR, ELOOP):
                     continue  # replaced or deleted by a later entry
@@ -618,6 +627,11 @@ def clean(name: bytes, limits: Limits | None = None) -> bytes:
             if parts:
                 parts.pop()
             continue
+        if len(part) > _NAME_BYTES:
+            raise InvalidArgument(
+                f"invalid layer: {show(part)}… has {len(part)} bytes, "
+                f"{_NAME_BYTES} are allowed in a name"
+            )
         parts.append(part)
     if len(parts) > limits.depth:
         raise InvalidArgument(
@@ -628,6 +642,22 @@ def clean(name: bytes, limits: Limits | None = None) -> bytes:
 
 
 _LIMITS = Limits()
+
+
+def _open_inside(root_fd: int, path: bytes, flags: int) -> int:
+    """Open ``path`` inside the root, even where it is longer than a system call takes.
+
+    Links are followed in its first 4,095 bytes only: behind them there is no root any more to
+    resolve them in. Raises KernelError.
+    """
+    if len(path) <= _CALL_BYTES:
+        return open_in_root(root_fd, path, flags)
+    cut = path.rindex(b"/", 0, _CALL_BYTES + 1)
+    start = open_in_root(root_fd, path[:cut], _DIRECTORY)
+    try:
+        return open_beneath(start, path[cut + 1 :])
+    finally:
+        os.close(start)
 
 
 def _missing_target(entry: Entry) -> InvalidArgument:

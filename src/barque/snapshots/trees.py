@@ -165,7 +165,9 @@ class _Copy:
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), where)
             if first != where:
-                os.link(first, name, src_dir_fd=self._target, dst_dir_fd=target)
+                parent, _, base = first.rpartition(b"/")
+                with open_directory(self._target, parent) as directory:
+                    os.link(base, name, src_dir_fd=directory, dst_dir_fd=target)
                 return
         if stat.S_ISREG(status.st_mode):
             copy_file(source, target, name)
