@@ -157,8 +157,18 @@ def _rename_all(
         member.name = rename(member.name, old, new)
         if member.islnk():
             member.linkname = rename(member.linkname, old, new)
-        _make_room(os.path.join(directory, member.name.lstrip("/")), member)
+        path = os.path.join(directory, member.name.lstrip("/"))
+        if member.issym():
+            _check_link(path, member.linkname, directory)
+        _make_room(path, member)
         yield member
+
+
+def _check_link(path: str, target: str, directory: str) -> None:
+    """Refuse a link that climbs out of the directory; as docker, an absolute one does not."""
+    place = os.path.normpath(os.path.join(os.path.dirname(path), target.lstrip("/")))
+    if not f"{place}/".startswith(directory.rstrip("/") + "/"):
+        raise CommandError(f'invalid symlink "{path}" -> "{target}"')
 
 
 def _make_room(path: str, member: tarfile.TarInfo) -> None:

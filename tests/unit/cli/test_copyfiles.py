@@ -124,3 +124,23 @@ def test_targets_are_looked_at(tmp_path: Path) -> None:
     assert look_at_target(str(tmp_path / "link")).path == str(tmp_path / "nowhere")
     with pytest.raises(CommandError, match="no such file"):
         look_at_target(str(tmp_path / "no/where"))
+
+
+@pytest.mark.parametrize(
+    ("target", "made"), [("../x", False), ("a/../../x", False), ("x", True), ("/etc/passwd", True)]
+)
+def test_links_do_not_climb_out(tmp_path: Path, target: str, made: bool) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, target
+        archive.addfile(link)
+    place = tmp_path / "d"
+    place.mkdir()
+    buffer.seek(0)
+    if made:
+        unpack(buffer, str(place), "link", "link")
+        assert os.readlink(place / "link") == target
+    else:
+        with pytest.raises(CommandError, match="invalid symlink"):
+            unpack(buffer, str(place), "link", "link")
