@@ -199,8 +199,8 @@ class ContainerFiles:
             name = handle.record.name
             unpack_at(root, path, name, source, stop, keep_kinds=keep_kinds, user=user)
 
-        if handle.record.state.running:
-            async with self._open_root(handle) as root:
+        if _is_up(handle.record):
+            async with self._join(handle) as root:
                 await run_fed(stream, lambda feed, stop: unpack(root, feed, stop), "copy-in")
         else:
             # Nobody may start it meanwhile, and the client may take its time: so all of it
@@ -218,8 +218,8 @@ class ContainerFiles:
         self, handle: Handle, unpack: Callable[[int, threading.Event], None]
     ) -> None:
         async with self.tasks.locked(handle) as record:
-            if record.state.running:
-                root_of = self._open_root(handle)
+            if _is_up(record):
+                root_of = self._join(handle)
             else:
                 root_of = mount_root(
                     self.snapshots.mounts(record.snapshot),
@@ -232,19 +232,27 @@ class ContainerFiles:
 
     @asynccontextmanager
     async def _open_root(self, handle: Handle) -> AsyncIterator[int]:
-        """Open the container's root, for reading if it is stopped."""
-        record = handle.record
-        if record.state.running and not record.state.restarting:
-            try:
-                namespaces = await self.shims.open_namespaces(handle.id, ["mount"])
-            except Conflict:
-                namespaces = {}  # it has just ended
-            if namespaces:
-                async with join_root(namespaces["mount"]) as root:
-                    yield root
-                return
-        peeked = self.snapshots.peek(record.snapshot)
-        async with mount_root(peeked, record.mounts, self._place(handle)) as root:
+        """Open the container's root for reading, whatever state it is in."""
+        async with AsyncExitStack() as stack:
+            root = -1
+            if _is_up(handle.record):
+                with suppress(Conflict):  # it has just ended
+                    root = await stack.enter_async_context(self._join(handle))
+            if root < 0:
+                record = handle.record
+                mounted = mount_root(
+                    self.snapshots.peek(record.snapshot), record.mounts, self._place(handle)
+                )
+                root = await stack.enter_async_context(mounted)
+            yield root
+
+    @asynccontextmanager
+    async def _join(self, handle: Handle) -> AsyncIterator[int]:
+        """Open the root of a container that runs. Raises Conflict if it has ended."""
+        namespaces = await self.shims.open_namespaces(handle.id, ["mount"])
+        if "mount" not in namespaces:
+            raise Conflict(f"container {handle.id} is not running")
+        async with join_root(namespaces["mount"]) as root:
             yield root
 
     def _place(self, handle: Handle) -> str:
@@ -291,6 +299,11 @@ class ContainerFiles:
             self.registry.get(handle.id)
         except NotFound:
             raise Conflict(f"container {handle.id} was removed while it was {what}") from None
+
+
+def _is_up(record: ContainerRecord) -> bool:
+    """Tell whether there is a running task to be asked for its root."""
+    return record.state.running and not record.state.restarting
 
 
 def _spool(feed: Readable, file: BinaryIO) -> None:
