@@ -97,3 +97,23 @@ def test_equal_commits_share_their_layer(store: Store) -> None:
     assert one.layers == two.layers
     assert store.images.measure_shared(one) == one.size
     assert store.images.measure_layers() == one.size
+
+
+def test_parents_are_kept_in_archives(store: Store, tmp_path: Path) -> None:
+    base, upper = prepare(store)
+    (upper / "new").write_text("x")
+    child = asyncio.run(commit(store, base))
+
+    async def move(names: list[str]) -> tuple[bytes, dict[str, str]]:
+        saved = b"".join([chunk async for chunk in store.images.save(names)])
+        other = Store(tmp_path / f"other{len(names)}")
+        async for _ in other.images.load(stream(saved), quiet=True):
+            pass
+        parents = {str(image.id): image.parent for image in other.images.list()}
+        other.database.close()
+        return saved, parents
+
+    _, parents = asyncio.run(move([child.id, base.id]))
+    assert parents == {child.id: base.id, base.id: ""}
+    _, parents = asyncio.run(move([child.id]))
+    assert parents == {child.id: ""}

@@ -255,6 +255,16 @@ class Assembly:
         self.add_tags(row.id, tags)
         return row.id
 
+    def is_ancestor(self, image_id: str, diff_ids: list[str]) -> bool:
+        """Tell whether an image, there or noted already, begins with the same layers."""
+        known = {row.id: config for row, config in self._images}
+        image = self._catalog.images.get(ImageId(image_id))
+        config = image.config if image else known.get(ImageId(image_id))
+        if config is None:
+            return False
+        own = config.rootfs.diff_ids
+        return own == diff_ids[: len(own)]
+
     def add_tags(self, image_id: ImageId, tags: list[Reference]) -> None:
         """Note names for ``register``."""
         self._tags += [(tag, image_id) for tag in tags]

@@ -25,6 +25,7 @@ from barque.images.record import Image
 from barque.images.reference import Reference, parse_reference
 from barque.images.tar import BLOCK, Kind
 from barque.images.tarwrite import END, encode_header, make_entry, pad
+from barque.models.ids import ImageId
 from barque.models.image import OCI_MANIFEST, Descriptor, Index, Platform
 
 _PIECE = 1 << 20
@@ -103,7 +104,9 @@ class SavedArchive:
                 self._blobs[digest] = store.get_size(digest)
         self._documents = {
             b"index.json": self._make_index(plan),
-            b"manifest.json": msgspec.json.encode([_describe(saved) for saved in plan]),
+            b"manifest.json": msgspec.json.encode(
+                [_describe(saved, {other.image.id for other in plan}) for saved in plan]
+            ),
             b"oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
             b"repositories": _make_repositories(plan),
         }
@@ -150,10 +153,11 @@ class SavedArchive:
         return msgspec.json.encode({**msgspec.to_builtins(index), "mediaType": index.media_type})
 
 
-def _describe(saved: Saved) -> dict[str, Any]:
-    """Return the image's entry in docker's manifest.json."""
+def _describe(saved: Saved, together: set[ImageId]) -> dict[str, Any]:
+    """Return the image's entry in docker's manifest.json; its parent if that is saved too."""
     image = saved.image
-    return {
+    parent = {"Parent": image.parent} if ImageId(image.parent) in together else {}
+    return parent | {
         "Config": f"blobs/sha256/{get_hex(image.config_digest)}",
         "RepoTags": [tag.familiar for tag in saved.tags] or None,
         "Layers": [f"blobs/sha256/{get_hex(layer.digest)}" for layer in image.layers],

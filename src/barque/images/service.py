@@ -275,15 +275,14 @@ class ImageService:
         async with self._assemble() as assembly:
             archive = await assembly.stage(stream)
             planned = await asyncio.to_thread(archive.plan, wanted)
-            loaded = []
-            for plan in planned:
+            for plan in sorted(planned, key=lambda plan: len(plan.layers)):  # parents first
                 if ImageId(plan.config.digest) in self._catalog.images:
                     assembly.add_tags(ImageId(plan.config.digest), plan.tags)
                 else:
                     async for line in self._load_image(assembly, plan):
                         if not quiet:
                             yield line
-                loaded.append((ImageId(plan.config.digest), plan.tags))
+            loaded = [(ImageId(plan.config.digest), plan.tags) for plan in planned]
             former = dict(self._catalog.references)
             assembly.register()
         for image_id, tags in loaded:
@@ -335,7 +334,8 @@ class ImageService:
             rows.append(row)
             parent = chain_id
         manifest = plan.manifest.read(self._content) if plan.manifest else None
-        await assembly.add_image(content, rows, plan.tags, manifest)
+        parent_id = plan.parent if assembly.is_ancestor(plan.parent, diff_ids) else ""
+        await assembly.add_image(content, rows, plan.tags, manifest, parent_id)
 
     # Saving
 
