@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import api, clients, fleet, idle, lifecycle, oci, registries, run, throughput
+from bench import (
+    api,
+    clients,
+    fleet,
+    idle,
+    images,
+    lifecycle,
+    oci,
+    registries,
+    run,
+    throughput,
+)
 from bench.measure import Measurement
 from bench.subjects import Subjects
 
@@ -19,6 +30,7 @@ GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
     "stdio": throughput.measure_stdio,
     "pull": registries.measure_pull,
     "push": registries.measure_push,
+    "images": images.measure,
     "fleet": fleet.measure,
     "oci": oci.measure,
 }

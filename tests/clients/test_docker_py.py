@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,39 @@ def test_what_the_engine_says_of_itself(client: Any) -> None:
     assert client.info()["OSType"] == "linux"
     assert client.version()["Arch"] == "amd64"
     assert "bridge" in {network.name for network in client.networks.list()}
+
+
+def test_files_and_images_of_a_container(client: Any) -> None:
+    container = client.containers.run(
+        "busybox", ["sh", "-c", "echo x >/new; rm /etc/group; sleep 1000"], detach=True
+    )
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as writing:
+        entry = tarfile.TarInfo("put/file")
+        entry.size = 4
+        writing.addfile(entry, io.BytesIO(b"data"))
+    assert container.put_archive("/tmp", archive.getvalue())
+    chunks, found = container.get_archive("/tmp/put")
+    assert (found["name"], found["mode"] >> 31) == ("put", 1)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as reading:
+        assert reading.getnames() == ["put", "put/file"]
+    with pytest.raises(docker.errors.NotFound):
+        container.get_archive("/nothing")
+    changes = {(change["Path"], change["Kind"]) for change in container.diff()}
+    assert {("/new", 1), ("/etc", 0), ("/etc/group", 2), ("/tmp/put/file", 1)} <= changes
+    with tarfile.open(fileobj=io.BytesIO(b"".join(container.export()))) as exported:
+        names = {name.removeprefix("./") for name in exported.getnames()}
+        assert {"new", "tmp/put/file"} <= names
+        assert "etc/group" not in names
+    image = container.commit(
+        "sdk", "1", author="me", conf={"Cmd": ["cat", "/new"]}, changes="ENV A=b"
+    )
+    assert image.tags == ["sdk:1"]
+    assert client.containers.run("sdk:1", remove=True) == b"x\n"
+    saved = b"".join(image.save(named=True))
+    container.remove(force=True)
+    client.images.remove("sdk:1")
+    [loaded] = client.images.load(saved)
+    assert (loaded.id, loaded.tags) == (image.id, ["sdk:1"])
+    assert "A=b" in loaded.attrs["Config"]["Env"]
+    client.images.remove("sdk:1")

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from barque.errors import AlreadyExists, Conflict, InvalidArgument, KernelError, NotFound
+from barque.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    InvalidArgument,
+    KernelError,
+    NotFound,
+)
 from barque.models.launch import RootfsMount
+from barque.snapshots.btrfs import BtrfsSnapshotter
+from barque.snapshots.changes import ChangeKind, Changes
 from barque.snapshots.contract import Snapshotter
 from barque.snapshots.directories import DirectorySnapshotter
 from barque.snapshots.overlay import OverlaySnapshotter
 from barque.snapshots.vfs import VfsSnapshotter
+from barque.snapshots.views import open_view
 from barque.store.database import Database
 from support.images import IS_ROOT
+from support.trees import CHANGES, Step, make_base, mounted
 
-IMPLEMENTATIONS = [OverlaySnapshotter, VfsSnapshotter]
+IMPLEMENTATIONS = [OverlaySnapshotter, VfsSnapshotter, BtrfsSnapshotter]
 
 
 class Place:
@@ -42,9 +55,31 @@ class Place:
         return {path.name for path in (self.root / "s").iterdir()}
 
 
+@pytest.fixture(scope="session")
+def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A btrfs file system of its own."""
+    if not IS_ROOT or not shutil.which("mkfs.btrfs"):
+        pytest.skip("needs root and mkfs.btrfs (btrfs-progs)")
+    folder = tmp_path_factory.mktemp("btrfs")
+    image, where = folder / "image", folder / "mnt"
+    image.touch()
+    os.truncate(image, 512 << 20)
+    where.mkdir()
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, where], check=True)
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", where], check=True)
+
+
 @pytest.fixture(params=IMPLEMENTATIONS, ids=lambda kind: kind.driver)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path, request.param)
+    root = tmp_path
+    if request.param is BtrfsSnapshotter:
+        root = request.getfixturevalue("btrfs") / tmp_path.name
+        root.mkdir()
+    place = Place(root, request.param)
     yield place
     place.database.close()
 
@@ -348,6 +383,85 @@ def test_everything_about_a_file_is_kept(snapshots: Snapshotter) -> None:
     assert (copied / "dir" / "sym").readlink() == Path("/nowhere")
     assert (copied / "sparse").stat().st_blocks < 1000
     assert (copied / "sparse").read_bytes()[-3:] == b"end"
+
+
+def show(changes: Changes) -> list[str]:
+    return [
+        f"{change.kind.name[0].replace('M', 'C')} {os.fsdecode(change.path)}"
+        for change in changes
+        if change.kind is not ChangeKind.UNCHANGED
+    ]
+
+
+@pytest.fixture
+def changing(snapshots: Snapshotter) -> Snapshotter:
+    """A snapshotter with a base of two layers under the active snapshot ``x``."""
+    make_base(writable(snapshots.prepare("making", "")))
+    snapshots.commit("base", "making", 0)
+    commit_layer(snapshots, "top", "base", {"upper": "1"})
+    snapshots.prepare("x", "top")
+    return snapshots
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+@pytest.mark.parametrize(("step", "expected"), [(step, expected) for _, step, expected in CHANGES], ids=[name for name, _, _ in CHANGES])  # fmt: skip
+def test_changes_are_told(
+    changing: Snapshotter, tmp_path: Path, step: Step, expected: set[str]
+) -> None:
+    with mounted(changing.mounts("x"), tmp_path / "mnt") as root:
+        step(root)
+        assert set(show(changing.changes("x"))) == expected
+    changes = changing.changes("x")
+    assert set(show(changes)) == expected
+    paths = [change.path for change in changes]
+    assert len(paths) == len(set(paths))
+    for number, path in enumerate(paths):
+        parent = path.rpartition(b"/")[0]
+        assert not parent or parent in paths[:number], "a directory comes first"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+def test_mount_points_are_no_changes(changing: Snapshotter, tmp_path: Path) -> None:
+    stubs = frozenset((b"etc", b"etc/hosts", b"dev", b"dev/pts", b"dir/stub"))
+    with mounted(changing.mounts("x"), tmp_path / "mnt") as root:
+        for name in ("etc", "dev/pts"):
+            (root / name).mkdir(parents=True)
+        (root / "etc/hosts").touch()
+        (root / "dir/stub").touch()
+        assert changing.changes("x", stubs) == []
+        (root / "etc/mine").write_text("x")
+        assert show(changing.changes("x", stubs)) == ["C etc", "A etc/mine"]
+        (root / "dir").chmod(0o711)
+        assert show(changing.changes("x", stubs)) == ["C dir", "C etc", "A etc/mine"]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+def test_what_is_seen_from_outside(changing: Snapshotter, tmp_path: Path) -> None:
+    with mounted(changing.mounts("x"), tmp_path / "mnt") as root:
+        (root / "file").unlink()
+        (root / "new").write_text("now")
+        with open_view(changing.peek("x")) as fd:
+            assert "file" not in os.listdir(fd)
+            assert {"new", "upper", "dir"} <= set(os.listdir(fd))
+            with pytest.raises(OSError, match="Read-only"):
+                os.open("more", os.O_CREAT | os.O_WRONLY, dir_fd=fd)
+    with open_view(changing.peek("top")) as fd:
+        assert "file" in os.listdir(fd)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: mounts the snapshot")
+def test_a_first_layer_is_all_added(snapshots: Snapshotter) -> None:
+    make_base(writable(snapshots.prepare("x", "")))
+    changes = snapshots.changes("x")
+    assert {change.kind for change in changes} == {ChangeKind.ADDED}
+    assert {change.path for change in changes} >= {b"dir", b"dir/sub/file", b"fifo", b"null"}
+
+
+def test_btrfs_needs_btrfs(tmp_path: Path) -> None:
+    database = Database(tmp_path / "barque.db")
+    with pytest.raises(FailedPrecondition, match="needs a btrfs file system"):
+        BtrfsSnapshotter(tmp_path / "btrfs", database, tmp_path / "trash")
+    database.close()
 
 
 def test_two_snapshotters_share_a_database(tmp_path: Path) -> None:

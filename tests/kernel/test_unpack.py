@@ -380,7 +380,7 @@ def test_parents_lend_their_attributes_from_below(tmp_path: Path) -> None:
         ([("file", "d" * 5000, "x")], "bytes"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("whiteouts", list(Whiteouts))
+@pytest.mark.parametrize("whiteouts", [Whiteouts.IGNORE, Whiteouts.DELETE, Whiteouts.OVERLAY])
 def test_layers_that_are_refused(
     tmp_path: Path, items: list[Item], message: str, whiteouts: Whiteouts
 ) -> None:

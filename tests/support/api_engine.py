@@ -17,6 +17,7 @@ import msgspec
 
 from barque.api.server import ApiServer, Listener, serve
 from barque.engine.clock import SystemClock
+from barque.engine.copying import PathStat
 from barque.engine.creation import Created
 from barque.engine.events import EventBus
 from barque.engine.handle import WaitResult
@@ -42,6 +43,7 @@ from barque.models.network import IpamConfig, NetworkRecord
 from barque.models.volume import VolumeRecord
 from barque.registry.auth import Credentials
 from barque.registry.config import RegistryConfig
+from barque.snapshots.changes import Changes
 
 IMAGE_ID = ImageId("sha256:" + "ab" * 32)
 
@@ -214,6 +216,48 @@ class FakeContainers:
         return 11, 22
 
 
+class FakeFiles:
+    """Containers' file systems."""
+
+    def __init__(self) -> None:
+        self.found: Changes = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.failure: BarqueError | None = None
+
+    async def changes(self, ref: str) -> Changes:
+        self.calls.append(("changes", ref))
+        return self.found
+
+    async def export(self, ref: str) -> AsyncGenerator[bytes]:
+        self.calls.append(("export", ref))
+        if ref == "missing":
+            raise NotFound(f"No such container: {ref}")
+        yield b"first"
+        if self.failure is not None:
+            raise self.failure
+        yield b"second"
+
+    async def stat_path(self, ref: str, path: str) -> PathStat:
+        self.calls.append(("stat", ref, path))
+        if path == "/missing":
+            raise NotFound(f"Could not find the file {path} in container {ref}")
+        return PathStat("f\udcff", 5, 0o644, "2026-01-01T00:00:00Z", "/x")
+
+    async def read_archive(
+        self, ref: str, path: str
+    ) -> AsyncGenerator[tuple[PathStat, AsyncGenerator[bytes]]]:
+        yield await self.stat_path(ref, path), self.export(ref)
+
+    async def write_archive(
+        self, ref: str, path: str, stream: AsyncIterator[bytes], **options: Any
+    ) -> None:
+        self.calls.append(("write", ref, path, b"".join([part async for part in stream]), options))
+
+    async def commit(self, ref: str, **options: Any) -> ImageId:
+        self.calls.append(("commit", ref, options))
+        return IMAGE_ID
+
+
 class FakeExecs:
     """Execs."""
 
@@ -359,6 +403,12 @@ class FakeImages:
         image.tags.append(f"{repo}:{tag or 'latest'}")
         return image
 
+    def measure_shared(self, image: Image) -> int:
+        return image.size // 2
+
+    def measure_layers(self) -> int:
+        return sum(image.size for image in self.images)
+
     def history(self, ref: str) -> Sequence[HistoryLine]:
         image = self.get(ref)
         return [
@@ -393,6 +443,10 @@ class FakeImages:
         self.received = b"".join([part async for part in stream])
         yield {"stream": "Loaded image: busybox:latest\n"}
         raise Conflict("the second image is broken")
+
+    async def save(self, names: Sequence[str], *, platform: str) -> AsyncGenerator[bytes]:
+        for name in names:
+            yield f"{self.get(name).id} {platform}\n".encode()
 
 
 class FakeVolumes:
@@ -497,6 +551,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.events = EventBus(SystemClock())
         self.containers = FakeContainers(self.events)
+        self.files = FakeFiles()
         self.execs = FakeExecs()
         self.images = FakeImages()
         self.volumes = FakeVolumes()

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from barque.engine.copying import PathStat
 from barque.engine.creation import Created
 from barque.engine.events import EventBus
 from barque.engine.filters import Filters
@@ -27,11 +28,12 @@ from barque.images.record import HistoryLine, Image
 from barque.images.removal import Users
 from barque.models.api import ContainerConfig, ExecConfig, HostConfig, NetworkingConfig
 from barque.models.container import ContainerRecord, ExecRecord
-from barque.models.ids import ContainerId, ExecId
+from barque.models.ids import ContainerId, ExecId, ImageId
 from barque.models.network import NetworkRecord
 from barque.models.volume import VolumeRecord
 from barque.registry.auth import Credentials
 from barque.registry.config import RegistryConfig
+from barque.snapshots.changes import Changes
 
 
 class Containers(Protocol):
@@ -63,6 +65,38 @@ class Containers(Protocol):
     def logs(self, ref: str, query: LogQuery) -> AsyncIterator[Sequence[LogEntry]]: ...
     async def prune(self, filters: Filters) -> tuple[Sequence[str], int]: ...
     async def size(self, ref: str) -> tuple[int, int]: ...
+
+
+class ContainerFiles(Protocol):
+    """Containers' file systems: ``barque.engine.files.ContainerFiles``."""
+
+    async def changes(self, ref: str) -> Changes: ...
+    def export(self, ref: str) -> AsyncGenerator[bytes]: ...
+    async def commit(
+        self,
+        ref: str,
+        *,
+        repo: str,
+        tag: str,
+        author: str,
+        comment: str,
+        changes: Sequence[str],
+        config: ContainerConfig | None,
+        pause: bool,
+    ) -> ImageId: ...
+    async def stat_path(self, ref: str, path: str) -> PathStat: ...
+    def read_archive(
+        self, ref: str, path: str
+    ) -> AsyncGenerator[tuple[PathStat, AsyncGenerator[bytes]]]: ...
+    async def write_archive(
+        self,
+        ref: str,
+        path: str,
+        stream: AsyncIterator[bytes],
+        *,
+        keep_kinds: bool,
+        as_user: bool,
+    ) -> None: ...
 
 
 class Execs(Protocol):
@@ -112,6 +146,8 @@ class Images(Protocol):
     def find(self, ref: str) -> Image | None: ...
     def tag(self, ref: str, repo: str, tag: str) -> Image: ...
     def history(self, ref: str) -> Sequence[HistoryLine]: ...
+    def measure_shared(self, image: Image) -> int: ...
+    def measure_layers(self) -> int: ...
     async def remove(
         self, ref: str, *, force: bool, prune: bool, users: Users
     ) -> Sequence[dict[str, str]]: ...
@@ -131,6 +167,7 @@ class Images(Protocol):
     def load(
         self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str
     ) -> AsyncIterator[dict[str, Any]]: ...
+    def save(self, names: Sequence[str], *, platform: str) -> AsyncGenerator[bytes]: ...
 
 
 class Volumes(Protocol):
@@ -164,6 +201,8 @@ class Engine(Protocol):
 
     @property
     def containers(self) -> Containers: ...
+    @property
+    def files(self) -> ContainerFiles: ...
     @property
     def execs(self) -> Execs: ...
     @property

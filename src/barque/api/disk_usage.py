@@ -37,7 +37,7 @@ class DiskUsage:
         }
         if "image" in types:
             images = self._engine.images.list()
-            document["LayersSize"] = sum(image.size for image in images)
+            document["LayersSize"] = self._engine.images.measure_layers()
             document["Images"] = [self._images.summarise_usage(image, call) for image in images]
         if "container" in types:
             document["Containers"] = await self._containers.list_sizes(

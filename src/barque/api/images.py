@@ -11,7 +11,7 @@ from barque.api.contracts import Engine
 from barque.api.filters import get_flag, parse_filters
 from barque.api.http import EMPTY, JSON, Call, Reply, Response, Stream, reply_json
 from barque.api.image_filters import LIST_KEYS, PRUNE_KEYS, get_created_ns, match_tags, select
-from barque.api.parameters import NS_PER_S
+from barque.api.parameters import NS_PER_S, parse_platform_object
 from barque.api.registries import pull
 from barque.errors import BarqueError, InvalidArgument, NotImplementedHere
 from barque.images.record import Image
@@ -31,6 +31,7 @@ class Images:
     def __init__(self, engine: Engine) -> None:
         self._images = engine.images
         self._containers = engine.containers
+        self._system = engine.system
 
     async def list_images(self, call: Call) -> Reply:
         """List images, newest first."""
@@ -59,7 +60,7 @@ class Images:
             "ParentId": image.parent,
             "RepoDigests": digests,
             "RepoTags": tags,
-            "SharedSize": 0 if call.flag("shared-size") else -1,
+            "SharedSize": self._images.measure_shared(image) if call.flag("shared-size") else -1,
             "Size": image.size,
         }
         if call.minor < _VIRTUAL_SIZE_UNTIL:
@@ -68,7 +69,10 @@ class Images:
 
     def summarise_usage(self, image: Image, call: Call) -> dict[str, Any]:
         """Return the entry of an image in the disk usage."""
-        usage = {"Containers": self._count_users(image.id), "SharedSize": 0}
+        usage = {
+            "Containers": self._count_users(image.id),
+            "SharedSize": self._images.measure_shared(image),
+        }
         return self._summarise(image, call) | usage
 
     def _count_users(self, image_id: ImageId) -> int:
@@ -84,7 +88,9 @@ class Images:
 
     async def inspect(self, call: Call) -> Reply:
         """Describe an image."""
-        return reply_json(render_image(self._images.get(call.name), call.minor))
+        document = render_image(self._images.get(call.name), call.minor)
+        document["GraphDriver"]["Name"] = self._system.facts().storage_driver
+        return reply_json(document)
 
     async def history(self, call: Call) -> Reply:
         """Show how the image came to be, newest step first."""
@@ -134,7 +140,9 @@ class Images:
     async def load(self, call: Call) -> Response:
         """Load a docker archive or an OCI layout. Errors are told in the stream."""
         progress = self._images.load(
-            call.chunks(), quiet=call.flag("quiet", default=True), platform=call.text("platform")
+            call.chunks(),
+            quiet=call.flag("quiet", default=True),
+            platform=parse_platform_object(call.text("platform")),
         )
         stream = Stream(call, JSON)
         async for message in _with_error(progress):
@@ -182,7 +190,7 @@ def render_image(image: Image, minor: int) -> dict[str, Any]:
         "Architecture": config.architecture,
         "Os": config.os,
         "Size": image.size,
-        "GraphDriver": {"Data": None, "Name": "overlay"},
+        "GraphDriver": {"Data": None, "Name": ""},
         "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
         "Metadata": {"LastTagTime": _ZERO_TIME},
     }

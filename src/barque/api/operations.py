@@ -46,8 +46,8 @@ works  POST    /containers/create               ContainerCreate           create
 works  GET     /containers/{id}/json            ContainerInspect          inspect a container
 works  GET     /containers/{id}/top             ContainerTop              list a container's processes
 works  GET     /containers/{id}/logs            ContainerLogs             read a container's logs
-501    GET     /containers/{id}/changes         ContainerChanges          list changes of a container's file system
-501    GET     /containers/{id}/export          ContainerExport           export a container's file system
+works  GET     /containers/{id}/changes         ContainerChanges          list changes of a container's file system
+works  GET     /containers/{id}/export          ContainerExport           export a container's file system
 501    GET     /containers/{id}/stats           ContainerStats            read resource usage
 works  POST    /containers/{id}/resize          ContainerResize           resize a container's terminal
 works  POST    /containers/{id}/start           ContainerStart            start a container
@@ -62,9 +62,9 @@ works  POST    /containers/{id}/attach          ContainerAttach           attach
 501    GET     /containers/{id}/attach/ws       ContainerAttachWebsocket  attach to a container by a websocket
 works  POST    /containers/{id}/wait            ContainerWait             wait for a container
 works  DELETE  /containers/{id}                 ContainerDelete           remove a container
-501    HEAD    /containers/{id}/archive         ContainerArchiveInfo      look up a file in a container
-501    GET     /containers/{id}/archive         ContainerArchive          copy files out of a container
-501    PUT     /containers/{id}/archive         PutContainerArchive       copy files into a container
+works  HEAD    /containers/{id}/archive         ContainerArchiveInfo      look up a file in a container
+works  GET     /containers/{id}/archive         ContainerArchive          copy files out of a container
+works  PUT     /containers/{id}/archive         PutContainerArchive       copy files into a container
 works  POST    /containers/prune                ContainerPrune            remove stopped containers
 works  GET     /images/json                     ImageList                 list images
 501    POST    /build                           ImageBuild                build an image
@@ -83,11 +83,11 @@ works  GET     /info                            SystemInfo                descri
 works  GET     /version                         SystemVersion             show versions
 works  GET     /_ping                           SystemPing                ping
 works  HEAD    /_ping                           SystemPingHead            ping
-501    POST    /commit                          ImageCommit               make an image of a container
+works  POST    /commit                          ImageCommit               make an image of a container
 works  GET     /events                          SystemEvents              follow events
 works  GET     /system/df                       SystemDataUsage           show disk usage
-501    GET     /images/{name}/get               ImageGet                  save an image
-501    GET     /images/get                      ImageGetAll               save several images
+works  GET     /images/{name}/get               ImageGet                  save an image
+works  GET     /images/get                      ImageGetAll               save several images
 works  POST    /images/load                     ImageLoad                 load images
 works  POST    /containers/{id}/exec            ContainerExec             create an exec
 works  POST    /exec/{id}/start                 ExecStart                 start an exec

@@ -6,7 +6,10 @@ import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
+
 from barque.errors import InvalidArgument
+from barque.models.image import Platform
 
 NS_PER_S = 1_000_000_000
 
@@ -140,3 +143,18 @@ def find_time(text: str) -> int | None:
         return None
     value = parse_time(text)
     return value if value != 0 else None
+
+
+def parse_platform_object(text: str) -> str:
+    """Read a platform, as JSON since version 1.48, to ``os/architecture[/variant]``.
+
+    "" stays "". Raises InvalidArgument.
+    """
+    if not text.startswith("{"):
+        return text
+    try:
+        platform = msgspec.json.decode(text, type=Platform)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"invalid platform {text}: {error}") from None
+    parts = (platform.os or "linux", platform.architecture, platform.variant)
+    return "/".join(part for part in parts if part)

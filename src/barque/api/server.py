@@ -14,7 +14,9 @@ from aiohttp import web
 
 from barque.api.attach import Attach
 from barque.api.connection import Connections
+from barque.api.container_archive import ContainerArchive
 from barque.api.container_create import ContainerCreate
+from barque.api.container_files import ContainerFiles
 from barque.api.container_inspect import ContainerInspect
 from barque.api.container_list import ContainerList
 from barque.api.container_logs import ContainerLogs
@@ -34,6 +36,7 @@ from barque.api.http import (
     Written,
     decode_path,
 )
+from barque.api.image_archives import ImageArchives
 from barque.api.images import Images
 from barque.api.networks import Networks
 from barque.api.operations import NOT_A_MANAGER, OPERATIONS, Operation, State
@@ -67,9 +70,12 @@ def make_handlers(
     """Return the handler of every operation that works, by operation id."""
     containers = Containers(engine)
     container_list = ContainerList(engine)
+    files = ContainerFiles(engine)
+    archive = ContainerArchive(engine)
     execs = Execs(engine, background)
     images = Images(engine)
     registries = Registries(engine)
+    archives = ImageArchives(engine)
     system = System(engine, settings)
     volumes = Volumes(engine)
     networks = Networks(engine)
@@ -91,6 +97,12 @@ def make_handlers(
         "ContainerWait": containers.wait,
         "ContainerDelete": containers.remove,
         "ContainerPrune": containers.prune,
+        "ContainerChanges": files.changes,
+        "ContainerExport": files.export,
+        "ContainerArchiveInfo": archive.info,
+        "ContainerArchive": archive.get,
+        "PutContainerArchive": archive.put,
+        "ImageCommit": files.commit,
         "ContainerExec": execs.create,
         "ExecStart": execs.start,
         "ExecResize": execs.resize,
@@ -107,6 +119,8 @@ def make_handlers(
         "ImageSearch": registries.search,
         "SystemAuth": registries.login,
         "DistributionInspect": registries.look_up,
+        "ImageGet": archives.get,
+        "ImageGetAll": archives.get_all,
         "SystemInfo": system.info,
         "SystemVersion": system.version,
         "SystemPing": system.ping,

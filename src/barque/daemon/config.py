@@ -26,7 +26,7 @@ DEFAULT_EXEC_ROOT = Path("/run/barque")
 DEFAULT_HOST = "unix:///run/barque.sock"
 
 _LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
-_STORAGE_DRIVERS = ("", "overlay", "overlay2", "vfs")
+_STORAGE_DRIVERS = ("", "overlay", "overlay2", "vfs", "btrfs")
 _LOG_DRIVERS = ("json-file", "none")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -133,7 +133,7 @@ _FLAGS = (
     _Flag("labels", ("--label",), "list", "set key=value labels of the engine"),
     _Flag("log-driver", ("--log-driver",), "text", "default driver of container logs"),
     _Flag("log-opts", ("--log-opt",), "map", "default options of the log driver"),
-    _Flag("storage-driver", ("-s", "--storage-driver"), "text", "overlay or vfs"),
+    _Flag("storage-driver", ("-s", "--storage-driver"), "text", "overlay, vfs or btrfs"),
     _Flag("init", ("--init",), "flag", "run an init in containers"),
     _Flag("cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of all containers"),
     _Flag("default-shm-size", ("--default-shm-size",), "text", "size of containers' /dev/shm"),

@@ -26,16 +26,19 @@ from barque.images.service import ImageService
 from barque.models.api import LogConfig
 from barque.network.service import Networks
 from barque.shim.launcher import Spawner
+from barque.snapshots.btrfs import BtrfsSnapshotter
 from barque.snapshots.overlay import OverlaySnapshotter
 from barque.snapshots.vfs import VfsSnapshotter
 from barque.store.containers import ContainerStore
 from barque.store.database import Database
 
-_SNAPSHOTTERS = {
+_Driver = type[OverlaySnapshotter] | type[VfsSnapshotter] | type[BtrfsSnapshotter]
+_SNAPSHOTTERS: dict[str, _Driver] = {
     "": OverlaySnapshotter,
     "overlay": OverlaySnapshotter,
     "overlay2": OverlaySnapshotter,
     "vfs": VfsSnapshotter,
+    "btrfs": BtrfsSnapshotter,
 }
 _LEVELS = {
     "debug": logging.DEBUG,

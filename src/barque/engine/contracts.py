@@ -5,13 +5,16 @@ Each is as small as its users need, so that a test can bring a part of its own.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 from barque.engine.shims import Client, ShimListener, ShimState
+from barque.images.record import Image as StoredImage
+from barque.images.reference import Reference
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId, ExecId, ImageId
-from barque.models.image import ImageConfig
+from barque.models.image import HistoryEntry, ImageConfig, RunConfig
 from barque.models.launch import (
     ContainerLaunch,
     ExecLaunch,
@@ -20,6 +23,7 @@ from barque.models.launch import (
 )
 from barque.network.attachment import Attachment
 from barque.shim.protocol import Started
+from barque.snapshots.changes import Changes
 
 
 class TaskHost(Protocol):
@@ -140,6 +144,29 @@ class Images(Protocol):
 
     def sweep(self) -> None:
         """Remove layers that nothing uses any more."""
+        ...
+
+
+class CommittingImages(Protocol):
+    """Where images are made of containers. ``barque.images.service.ImageService`` is it."""
+
+    def get(self, ref: str, /) -> StoredImage:
+        """Return the image. Raises NotFound."""
+        ...
+
+    async def commit(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        base: StoredImage | None,
+        run: RunConfig,
+        step: HistoryEntry,
+        author: str,
+        target: Reference | None,
+        packed: Callable[[], Awaitable[None]],
+    ) -> StoredImage:
+        """Make an image of ``base`` and the changes that a snapshot holds."""
         ...
 
 

@@ -25,6 +25,7 @@ from barque.engine.defaults import ContainerDefaults
 from barque.engine.events import EventBus
 from barque.engine.execs import Execs
 from barque.engine.facts import HostFacts
+from barque.engine.files import ContainerFiles
 from barque.engine.launching import Launcher, SeccompFilters
 from barque.engine.layout import Layout
 from barque.engine.logs import Logs
@@ -92,6 +93,7 @@ class Engine:
     """The services that a front door calls; they may be used while ``running``."""
 
     containers: Containers
+    files: ContainerFiles
     execs: Execs
     images: ImageService
     volumes: Volumes
@@ -119,6 +121,7 @@ class Engine:
         self.volumes.recover()
         await self.networks.setup()
         await self.reconciliation.run()
+        await self.files.recover()
         self.background.start(self.reaper.run(), "trash reaper")
         self.background.start(self._checkpoint(), "database checkpoint")
         self.background.start(self.reconciliation.start_by_policy(), "restart policies")
@@ -246,6 +249,16 @@ def build_engine(
     images.on_trash(reaper.wake)
     return Engine(
         containers=containers,
+        files=ContainerFiles(
+            registry=registry,
+            tasks=tasks,
+            images=images,
+            snapshots=snapshots,
+            events=events,
+            background=background,
+            shims=shims,
+            layout=layout,
+        ),
         execs=execs,
         images=images,
         volumes=volumes,

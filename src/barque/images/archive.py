@@ -99,6 +99,8 @@ class PlannedImage(msgspec.Struct, kw_only=True):
     layers: list[Member]
     tags: list[Reference]
     manifest: Member | None = None
+    parent: str = ""
+    """The id of the image that it was made from, as the archive says."""
 
 
 class Archive:
@@ -198,6 +200,7 @@ class Archive:
                     layers=layers,
                     tags=[parse_reference(tag).stored for tag in item.repo_tags or []],
                     manifest=manifests.get((config.digest, *(layer.digest for layer in layers))),
+                    parent=item.parent,
                 )
             )
         return images
@@ -285,6 +288,7 @@ class _DockerItem(msgspec.Struct, rename="pascal"):
     config: str
     repo_tags: list[str] | None = None
     layers: list[str] | None = None
+    parent: str = ""
 
 
 def _decode(name: str, content: bytes, kind: type[_T]) -> _T:

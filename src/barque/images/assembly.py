@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -24,13 +24,19 @@ from barque.images.catalog import Catalog
 from barque.images.feed import run_fed, run_in_thread
 from barque.images.garbage import UNPACK_KEY, Garbage, Lease
 from barque.images.layers import Metered, Unpacked, unpack
-from barque.images.record import decode_config
+from barque.images.pack import pack_changes
+from barque.images.record import decode_config, extend_chain
 from barque.images.reference import Reference
 from barque.images.tar import Limits
 from barque.models.ids import Digest, ImageId
 from barque.models.image import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest
+from barque.snapshots.changes import Changes
 from barque.snapshots.contract import Snapshotter
+from barque.snapshots.views import open_view
 from barque.store.images import ImageRow, LayerRow
+
+EMPTY_DIFF_ID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+"""The diff ID of a layer without entries: 1024 zero bytes."""
 
 
 class Assembly:
@@ -86,11 +92,12 @@ class Assembly:
         mount = await self._snapshotter.prepare_async(key, "")
         with ExitStack() as undo:
             undo.callback(self._snapshotter.remove, key)
-            unpacked = await run_fed(
-                stream,
-                lambda feed, stop: unpack(Metered(feed, stop, ingest), mount, "", self._limits),
-                "unpack-layer",
-            )
+            with _dropped_first(ingest):
+                unpacked = await run_fed(
+                    stream,
+                    lambda feed, stop: unpack(Metered(feed, stop, ingest), mount, "", self._limits),
+                    "unpack-layer",
+                )
             chain_id = unpacked.diff_id
             self._commit_layer(key, chain_id, unpacked, undo)
         digest = await self._commit_ingest(ingest)
@@ -104,13 +111,16 @@ class Assembly:
 
     # Layers
 
+    def hold_layer(self, row: LayerRow) -> LayerRow:
+        """Hold a layer of an image that is there, and its blob."""
+        self._lease.hold_layer(row.chain_id)
+        self._lease.hold_blob(row.digest)
+        return row
+
     def find_layer(self, chain_id: str) -> LayerRow | None:
         """Return a layer that is unpacked and stored already, and hold it."""
         row = self._layers.get(chain_id) or self._find_stored(chain_id)
-        if row is not None:
-            self._lease.hold_layer(chain_id)
-            self._lease.hold_blob(row.digest)
-        return row
+        return self.hold_layer(row) if row is not None else None
 
     def _find_stored(self, chain_id: str) -> LayerRow | None:
         if self._catalog.chain_users[chain_id] and self._snapshotter.find(chain_id):
@@ -164,6 +174,57 @@ class Assembly:
             return  # somebody else was faster; ours is removed
         undo.pop_all()
 
+    async def pack(self, key: str, changes: Changes) -> Ingest:
+        """Write an archive of ``changes``, as the snapshot ``key`` holds them.
+
+        The snapshot is only read. The ingest is dropped with the assembly unless
+        ``keep_layer`` makes a layer of it. Raises KernelError.
+        """
+        ingest = self._content.ingest()
+        self._cleanup.callback(ingest.abort)
+        mount = self._snapshotter.peek(key)
+
+        def work(stop: threading.Event) -> None:
+            with open_view(mount) as root:
+                pack_changes(root, changes, ingest.write, stop)
+
+        await run_in_thread(work, "pack-layer")
+        return ingest
+
+    async def keep_layer(self, ingest: Ingest, parent: str) -> LayerRow | None:
+        """Make a layer on the chain ``parent`` of an archive; None if nothing is in it.
+
+        Raises KernelError.
+        """
+        diff_id = ingest.digest
+        if diff_id == EMPTY_DIFF_ID:
+            return None
+        chain_id = extend_chain(parent, diff_id)
+        row = self.find_layer(chain_id)
+        if row is not None:
+            return row
+        return await self._unpack_ingest(ingest, diff_id, parent, chain_id)
+
+    async def _unpack_ingest(
+        self, ingest: Ingest, diff_id: str, parent: str, chain_id: str
+    ) -> LayerRow:
+        """Make a snapshot of the layer that was just written: by the one way that there is."""
+        key = UNPACK_KEY + secrets.token_hex(8)
+        mount = await self._snapshotter.prepare_async(key, parent)
+        with ExitStack() as undo, ingest.open() as file:
+            undo.callback(self._snapshotter.remove, key)
+            with _dropped_first(ingest):
+                unpacked = await run_in_thread(
+                    lambda stop: unpack(Metered(file, stop), mount, parent, self._limits),
+                    "unpack-layer",
+                )
+            self._commit_layer(key, chain_id, unpacked, undo)
+        digest = await self._commit_ingest(ingest)
+        row = _describe(digest, ingest.size, chain_id, unpacked)
+        assert row.diff_id == diff_id
+        self._layers[chain_id] = row
+        return row
+
     # Images
 
     async def add_image(
@@ -172,10 +233,11 @@ class Assembly:
         layers: list[LayerRow],
         tags: list[Reference],
         manifest_bytes: bytes | None = None,
+        parent: str = "",
     ) -> ImageId:
         """Store an image's documents and note it for ``register``.
 
-        A manifest is made where none is given.
+        A manifest is made where none is given. ``parent`` is the image that it was made from.
         """
         config = decode_config(config_bytes)
         digest = await self.add_blob(config_bytes)
@@ -187,10 +249,21 @@ class Assembly:
             created=config.created or "",
             manifest_digest=manifest_digest,
             layers=layers,
+            parent=parent,
         )
         self._images.append((row, config))
         self.add_tags(row.id, tags)
         return row.id
+
+    def is_ancestor(self, image_id: str, diff_ids: list[str]) -> bool:
+        """Tell whether an image, there or noted already, begins with the same layers."""
+        known = {row.id: config for row, config in self._images}
+        image = self._catalog.images.get(ImageId(image_id))
+        config = image.config if image else known.get(ImageId(image_id))
+        if config is None:
+            return False
+        own = config.rootfs.diff_ids
+        return own == diff_ids[: len(own)]
 
     def add_tags(self, image_id: ImageId, tags: list[Reference]) -> None:
         """Note names for ``register``."""
@@ -206,6 +279,18 @@ class Assembly:
     def register(self) -> None:
         """Make all images and names visible, at once."""
         self._catalog.register(self._images, self._tags)
+
+
+@contextmanager
+def _dropped_first(ingest: Ingest) -> Iterator[None]:
+    """Drop the ingest if the block fails, before all else: on a full disk even the record of
+    a snapshot needs room to go.
+    """
+    try:
+        yield
+    except BaseException:
+        ingest.abort()
+        raise
 
 
 async def _finish(work: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TypeVar
 
 from barque.errors import BarqueError, InvalidArgument
@@ -166,3 +166,80 @@ async def run_fed(
         finally:
             pumping.cancel()
     raise failure
+
+
+class _Outflow:
+    """A queue of bytes from one thread to the loop, bounded at about four megabytes."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._filled = asyncio.Event()
+        self._condition = threading.Condition()
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._abandoned = False
+        self._ended = False
+
+    def put(self, chunk: bytes) -> None:
+        """Hand over ``chunk`` when there is room. For the thread. Raises Stopped."""
+        with self._condition:
+            while self._size >= _HIGH_WATER and not self._abandoned:
+                self._condition.wait()
+            if self._abandoned:
+                raise Stopped("nobody reads any more")
+            self._chunks.append(chunk)
+            self._size += len(chunk)
+            self._loop.call_soon_threadsafe(self._filled.set)
+
+    def end(self) -> None:
+        """Say that nothing follows."""
+        with self._condition:
+            self._ended = True
+        self._filled.set()
+
+    def abandon(self) -> None:
+        """Say that nobody reads any more."""
+        with self._condition:
+            self._abandoned = True
+            self._condition.notify_all()
+
+    async def get(self) -> bytes | None:
+        """Return the next chunk, None at the end."""
+        while True:
+            with self._condition:
+                if self._chunks:
+                    chunk = self._chunks.popleft()
+                    self._size -= len(chunk)
+                    self._condition.notify()
+                    return chunk
+                if self._ended:
+                    return None
+                self._filled.clear()
+            await self._filled.wait()
+
+
+async def stream_from_thread(
+    work: Callable[[Callable[[bytes], None], threading.Event], object], name: str
+) -> AsyncGenerator[bytes]:
+    """Give what ``work`` hands to the function that it is given, in a thread of its own.
+
+    A failure of ``work`` is raised when what it wrote before has been given. Close the
+    iterator to give up: ``work`` is then told by Stopped and by its event, and waited for.
+    """
+    flow = _Outflow()
+
+    async def run() -> None:
+        try:
+            await run_in_thread(lambda stop: work(flow.put, stop), name, flow.abandon)
+        finally:
+            flow.end()
+
+    task = asyncio.ensure_future(run())
+    try:
+        while (chunk := await flow.get()) is not None:
+            yield chunk
+        await task
+    finally:
+        flow.abandon()
+        task.cancel()
+        await asyncio.wait([task])

@@ -60,12 +60,15 @@ def get_chain_ids(diff_ids: list[str]) -> list[str]:
     """Return each layer's chain ID. Source: image-spec, config.md, "Layer ChainID"."""
     chain: list[str] = []
     for diff_id in diff_ids:
-        if not chain:
-            chain.append(diff_id)
-            continue
-        text = f"{chain[-1]} {diff_id}"
-        chain.append(f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
+        chain.append(extend_chain(chain[-1] if chain else "", diff_id))
     return chain
+
+
+def extend_chain(parent: str, diff_id: str) -> str:
+    """Return the chain ID of a layer on the chain ``parent``, "" for none."""
+    if not parent:
+        return diff_id
+    return f"sha256:{hashlib.sha256(f'{parent} {diff_id}'.encode()).hexdigest()}"
 
 
 def decode_config(content: bytes) -> ImageConfig:

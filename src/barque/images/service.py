@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,17 @@ from barque.content.store import ContentStore
 from barque.errors import BarqueError, InvalidArgument
 from barque.images.catalog import Catalog, get_blobs
 from barque.images.changes import apply_changes
-from barque.images.garbage import Garbage
+from barque.images.feed import stream_from_thread
+from barque.images.garbage import Garbage, Lease
 from barque.images.platform import get_host, parse_platform
 from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
-from barque.images.reference import parse_reference, parse_tag_target
+from barque.images.reference import Reference, parse_reference, parse_tag_target
 from barque.images.removal import Removal, Users
 from barque.images.tar import Limits
 from barque.models.ids import ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
 from barque.registry.config import RegistryConfig
+from barque.snapshots.changes import Changes
 from barque.snapshots.contract import Snapshotter
 from barque.store.database import Database
 
@@ -41,7 +44,7 @@ Sources = list["Metered"]
 Records = list[dict[str, str]]
 """``[{"Untagged": name}, {"Deleted": digest}]``."""
 Listener = Callable[[str, ImageId, str], None]
-"""Told of (action, image, name): import, load, pull, push, tag, untag, delete."""
+"""Told of (action, image, name): import, load, save, pull, push, tag, untag, delete."""
 
 
 def _ignore(_action: str, _image: ImageId, _name: str) -> None:
@@ -130,6 +133,20 @@ class ImageService:
             lines[-1] = msgspec.structs.replace(lines[-1], id=image.id, tags=image.tags or None)
         return lines[::-1]
 
+    def measure_shared(self, image: Image) -> int:
+        """Return the bytes of the image's layers that other images use too."""
+        users = self._catalog.chain_users
+        return sum(row.unpacked_size for row in image.layers if users[row.chain_id] > 1)
+
+    def measure_layers(self) -> int:
+        """Return the bytes of all images' layers, each once."""
+        sizes = {
+            row.chain_id: row.unpacked_size
+            for image in self._catalog.images.values()
+            for row in image.layers
+        }
+        return sum(sizes.values())
+
     # Names
 
     def tag(self, ref: str, repo: str, tag: str) -> Image:
@@ -214,6 +231,63 @@ class ImageService:
         self.listener("import", image_id, target[0].familiar if target else image_id)
         return self._catalog.images[image_id]
 
+    async def commit(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        base: Image | None,
+        run: RunConfig,
+        step: HistoryEntry,
+        author: str = "",
+        target: Reference | None = None,
+        packed: Callable[[], Awaitable[None]] | None = None,
+    ) -> Image:
+        """Make an image of ``base`` and what the snapshot ``key`` has changed in it.
+
+        ``step`` becomes the newest of its history; without ``target`` it gets no name. The
+        snapshot is only read, and must not change before ``packed`` is called, which raises
+        if it has. Raises KernelError, InvalidArgument, NotFound if ``base`` is gone; nothing is
+        left then.
+        """
+        base_config = base.config if base else None
+        host = get_host()
+        async with self._assemble() as assembly:
+            if base is not None:
+                self._catalog.get(base.id)  # it may have been removed meanwhile
+            layers = [assembly.hold_layer(row) for row in base.layers] if base else []
+            archive = await assembly.pack(key, changes)
+            if packed is not None:
+                await packed()
+            layer = await assembly.keep_layer(archive, base.chain_id if base else "")
+            diff_ids = [row.diff_id for row in layers]
+            if layer is not None:
+                layers.append(layer)
+                diff_ids.append(layer.diff_id)
+            created = _now()
+            step = msgspec.structs.replace(step, created=created, empty_layer=layer is None)
+            config = ImageConfig(
+                architecture=base_config.architecture if base_config else host.architecture,
+                variant=base_config.variant if base_config else host.variant,
+                os=base_config.os if base_config else host.os,
+                os_version=base_config.os_version if base_config else "",
+                created=created,
+                author=author,
+                config=run,
+                rootfs=RootFS(diff_ids=diff_ids),
+                history=[*((base_config.history or []) if base_config else []), step],
+            )
+            image_id = await assembly.add_image(
+                msgspec.json.encode(config),
+                layers,
+                [target] if target else [],
+                parent=base.id if base else "",
+            )
+            assembly.register()
+        if target:
+            self.listener("tag", image_id, target.familiar)
+        return self._catalog.images[image_id]
+
     async def load(
         self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
@@ -235,15 +309,14 @@ class ImageService:
         async with self._assemble() as assembly:
             archive = await assembly.stage(stream)
             planned = await asyncio.to_thread(archive.plan, wanted)
-            loaded = []
-            for plan in planned:
+            for plan in sorted(planned, key=lambda plan: len(plan.layers)):  # parents first
                 if ImageId(plan.config.digest) in self._catalog.images:
                     assembly.add_tags(ImageId(plan.config.digest), plan.tags)
                 else:
                     async for line in self._load_image(assembly, plan):
                         if not quiet:
                             yield line
-                loaded.append((ImageId(plan.config.digest), plan.tags))
+            loaded = [(ImageId(plan.config.digest), plan.tags) for plan in planned]
             former = dict(self._catalog.references)
             assembly.register()
         for image_id, tags in loaded:
@@ -295,7 +368,33 @@ class ImageService:
             rows.append(row)
             parent = chain_id
         manifest = plan.manifest.read(self._content) if plan.manifest else None
-        await assembly.add_image(content, rows, plan.tags, manifest)
+        parent_id = plan.parent if assembly.is_ancestor(plan.parent, diff_ids) else ""
+        await assembly.add_image(content, rows, plan.tags, manifest, parent_id)
+
+    # Saving
+
+    async def save(self, names: Sequence[str], *, platform: str = "") -> AsyncGenerator[bytes]:
+        """Give an archive of the images ``names``; see ``saving`` for what they mean.
+
+        What is in it stays in the store until the iterator is closed. Raises NotFound,
+        InvalidArgument, before it gives anything.
+        """
+        from barque.images.saving import SavedArchive, plan_save  # noqa: PLC0415 rarely used
+
+        plan = plan_save(self._catalog, names, platform)
+        lease = Lease(self._garbage)
+        for saved in plan:
+            for digest in get_blobs(saved.image):
+                lease.hold_blob(digest)
+        try:
+            archive = await asyncio.to_thread(SavedArchive, self._content, plan)
+            async with aclosing(stream_from_thread(archive.write_to, "save-images")) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            lease.release()
+        for saved in plan:
+            self.listener("save", saved.image.id, saved.image.id)
 
     # Removing
 

@@ -39,7 +39,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Apparent size of one (sparse) file."""
     extension_bytes: int = 1 << 20
     """One extended header or long name."""
-    path_bytes: int = 4095
+    path_bytes: int = 1 << 16
+    """More than one system call takes: such paths are made step by step."""
     depth: int = 1024
     """Components of a path."""
     extents: int = 100_000

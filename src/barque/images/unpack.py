@@ -20,11 +20,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import ELOOP, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM
 
+import msgspec
+
 from barque.errors import InvalidArgument, KernelError
 from barque.images.tar import Entry, Kind, Limits, Source, TarReader, show
 from barque.kernel.paths import open_in_root
 from barque.snapshots.trash import remove_tree
-from barque.snapshots.trees import copy_attributes, copy_file, copy_special_attributes, entry_path
+from barque.snapshots.trees import (
+    copy_attributes,
+    copy_file,
+    copy_special_attributes,
+    entry_path,
+    open_beneath,
+)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OWN_DIRECTORY = _DIRECTORY | os.O_NOFOLLOW
@@ -34,6 +42,9 @@ _OPEN_DIRECTORIES = 64
 _LINKS = 40
 """Symbolic links followed where parents are made, as in the kernel."""
 _NEW_PARENT_MODE = 0o755
+_CALL_BYTES = 4095
+"""The longest path that one system call takes."""
+_NAME_BYTES = 255
 _OPAQUE = b"trusted.overlay.opaque"
 _OVERLAY_XATTRS = b"trusted.overlay."
 _OPAQUE_NAME = b".wh..opq"
@@ -47,17 +58,32 @@ class Whiteouts(enum.Enum):
     """Nothing: this is the lowest layer."""
     DELETE = "delete"
     """The directory holds a copy of the layers below: what is hidden is deleted."""
+    PLAIN = "plain"
+    """It is a file like any other: the archive is no layer."""
     OVERLAY = "overlay"
     """The directory is an overlayfs upper layer: a device 0:0 or an xattr says it."""
+
+
+class Placing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in the directory an archive is unpacked, and how. Source: Engine API,
+    PutContainerArchive.
+    """
+
+    prefix: bytes = b""
+    """A directory that is there: what all names are relative to; it is left as it is."""
+    keep_kinds: bool = False
+    """Refuse to replace a directory by something else, or the other way round."""
+    owner: tuple[int, int] | None = None
+    """Who gets it all, if not the owners in the archive."""
 
 
 class Layer:
     """Applies archives to the directory ``root_fd``.
 
     ``lower_fds`` are the layers below, top first, for OVERLAY: they lend the attributes of
-    directories that the archive does not mention, and the targets of hard links. All
-    descriptors stay the caller's. Needs CAP_CHOWN, CAP_MKNOD and, for OVERLAY, CAP_SYS_ADMIN.
-    Blocks: for threads.
+    directories that the archive does not mention, and the targets of hard links. ``placing``
+    is for archives that are no layers. All descriptors stay the caller's. Needs CAP_CHOWN,
+    CAP_MKNOD and, for OVERLAY, CAP_SYS_ADMIN. Blocks: for threads.
     """
 
     def __init__(
@@ -66,8 +92,10 @@ class Layer:
         whiteouts: Whiteouts = Whiteouts.IGNORE,
         lower_fds: tuple[int, ...] = (),
         limits: Limits | None = None,
+        placing: Placing | None = None,
     ) -> None:
         self._root = root_fd
+        self._placing = placing or Placing()
         self._whiteouts = whiteouts
         self._lower = lower_fds
         self._limits = limits or Limits()
@@ -102,10 +130,15 @@ class Layer:
     def _apply(self, entry: Entry, source: Source) -> None:
         name = clean(entry.name, self._limits)
         if not name:
-            self._apply_to_root(entry)
+            if self._whiteouts is not Whiteouts.PLAIN:
+                self._apply_to_root(entry)
             return
+        if self._placing.prefix:
+            name = self._placing.prefix + b"/" + name
+        if self._placing.owner is not None:
+            entry.uid, entry.gid = self._placing.owner
         parent, _, base = name.rpartition(b"/")
-        if b".wh." in name:
+        if b".wh." in name and self._whiteouts is not Whiteouts.PLAIN:
             if b"/.wh..wh." in b"/" + parent:
                 return  # aufs's own notes
             if b"/.wh." in b"/" + parent:
@@ -114,6 +147,8 @@ class Layer:
                 self._white_out(parent, base)
                 return
         directory = self._open_parent(parent)
+        if self._placing.keep_kinds:
+            self._check_kind(directory, base, name, entry)
         match entry.kind:
             case Kind.FILE:
                 self._make_file(directory, base, entry, source)
@@ -126,6 +161,17 @@ class Layer:
         if self._whiteouts is Whiteouts.DELETE:
             self._created.add((self._inodes[directory], base))
 
+    def _check_kind(self, directory: int, base: bytes, name: bytes, entry: Entry) -> None:
+        """Refuse to make a directory of a file that is there, or a file of a directory."""
+        status = _find(directory, base)
+        if status is None:
+            return
+        path = show(b"/" + name)
+        if stat.S_ISDIR(status.st_mode) and entry.kind is not Kind.DIRECTORY:
+            raise InvalidArgument(f"cannot overwrite directory {path} with non-directory")
+        if not stat.S_ISDIR(status.st_mode) and entry.kind is Kind.DIRECTORY:
+            raise InvalidArgument(f"cannot overwrite non-directory {path} with directory")
+
     # Parents
 
     def _open_parent(self, path: bytes) -> int:
@@ -135,7 +181,7 @@ class Layer:
             self._directories.move_to_end(path)
             return fd
         try:
-            fd = open_in_root(self._root, path, _DIRECTORY)
+            fd = _open_inside(self._root, path, _DIRECTORY)
         except KernelError as error:
             if error.errno not in (ENOENT, ENOTDIR):
                 raise InvalidArgument(
@@ -175,7 +221,7 @@ class Layer:
             for component in path.split(b"/"):
                 following = reached + b"/" + component if reached else component
                 try:
-                    below = open_in_root(self._root, following, _DIRECTORY)
+                    below = _open_inside(self._root, following, _DIRECTORY)
                 except KernelError as error:
                     if error.errno not in (ENOENT, ENOTDIR):
                         raise
@@ -214,7 +260,7 @@ class Layer:
         """Give a new directory the attributes of the one that it covers in a lower layer."""
         for lower in self._lower:
             try:
-                below = open_in_root(lower, path, _OWN_DIRECTORY)
+                below = _open_inside(lower, path, _OWN_DIRECTORY)
             except KernelError as error:
                 if error.errno == ENOENT:
                     continue
@@ -231,7 +277,7 @@ class Layer:
     def _apply_to_root(self, entry: Entry) -> None:
         if entry.kind is not Kind.DIRECTORY:
             raise InvalidArgument(f"invalid layer: its root is a {entry.kind.value}")
-        fd = open_in_root(self._root, b".", _DIRECTORY)
+        fd = _open_inside(self._root, b".", _DIRECTORY)
         try:
             self._set_attributes(fd, entry)
         finally:
@@ -282,8 +328,11 @@ class Layer:
 
     def _make_link(self, directory: int, base: bytes, entry: Entry) -> None:
         target = clean(entry.link, self._limits)
+        if target and self._placing.prefix:
+            target = self._placing.prefix + b"/" + target
         parent, _, name = target.rpartition(b"/")
-        if not name or name.startswith(b".wh."):
+        is_whiteout = name.startswith(b".wh.") and self._whiteouts is not Whiteouts.PLAIN
+        if not name or is_whiteout:
             raise InvalidArgument(
                 f"invalid layer: {show(entry.name)} is a hard link to {show(entry.link)}"
             )
@@ -309,7 +358,7 @@ class Layer:
     def _open_existing(self, parent: bytes, target: bytes, entry: Entry) -> Iterator[int]:
         """Open the directory of a hard link's target; copied up from below where needed."""
         try:
-            fd = open_in_root(self._root, parent, _DIRECTORY)
+            fd = _open_inside(self._root, parent, _DIRECTORY)
         except KernelError:
             fd = -1
         try:
@@ -330,7 +379,7 @@ class Layer:
         parent, _, base = path.rpartition(b"/")
         for lower in self._lower:
             try:
-                source = open_in_root(lower, parent, _DIRECTORY)
+                source = _open_inside(lower, parent, _DIRECTORY)
             except KernelError as error:
                 if error.errno == ENOENT:
                     continue
@@ -364,7 +413,7 @@ class Layer:
             self._clear(directory, base)
         match entry.kind:
             case Kind.SYMLINK:
-                if not entry.link or len(entry.link) > self._limits.path_bytes:
+                if not entry.link or len(entry.link) > _CALL_BYTES:
                     raise InvalidArgument(
                         f"invalid layer: the symbolic link {show(entry.name)} has a target of "
                         f"{len(entry.link)} bytes"
@@ -378,7 +427,7 @@ class Layer:
                 os.mknod(base, kind | 0o600, device, dir_fd=directory)
         os.chown(base, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
         if entry.kind is not Kind.SYMLINK:
-            os.chmod(base, entry.mode, dir_fd=directory)
+            _chmod(directory, base, entry.mode)
         if entry.xattrs:
             self._set_xattrs(entry_path(directory, base), entry)
         times = (entry.mtime_ns, entry.mtime_ns)
@@ -426,7 +475,7 @@ class Layer:
         if name in (b"", b".", b".."):
             raise InvalidArgument(f"invalid layer: {show(base)} is not the whiteout of a name")
         match self._whiteouts:
-            case Whiteouts.IGNORE:
+            case Whiteouts.IGNORE | Whiteouts.PLAIN:
                 return
             case Whiteouts.OVERLAY:  # at the end, when it is known what this layer brings
                 (self._opaque if name == _OPAQUE_NAME else self._hidden).append((parent, name))
@@ -471,7 +520,7 @@ class Layer:
     def _is_covered(self, path: bytes) -> bool:
         """Tell whether nothing of the layers below is seen in the directory ``path``."""
         while path:
-            fd = open_in_root(self._root, path, _DIRECTORY)
+            fd = _open_inside(self._root, path, _DIRECTORY)
             try:
                 if _is_opaque(fd):
                     return True
@@ -484,7 +533,7 @@ class Layer:
         """Return what the layers below show as ``name`` in the directory ``parent``."""
         for lower in self._lower:
             try:
-                fd = open_in_root(lower, parent, _DIRECTORY)
+                fd = _open_inside(lower, parent, _DIRECTORY)
             except KernelError as error:
                 if error.errno == ENOENT:
                     continue
@@ -501,7 +550,7 @@ class Layer:
 
     def _delete(self, parent: bytes, name: bytes) -> None:
         try:
-            directory = open_in_root(self._root, parent, _DIRECTORY)
+            directory = _open_inside(self._root, parent, _DIRECTORY)
         except KernelError as error:
             if error.errno in (ENOENT, ENOTDIR):
                 return  # nothing there to be hidden
@@ -527,7 +576,7 @@ class Layer:
         while pending:
             path = pending.pop()
             try:
-                fd = open_in_root(self._root, path, _DIRECTORY)
+                fd = _open_inside(self._root, path, _DIRECTORY)
             except KernelError as error:
                 if error.errno in (ENOENT, ENOTDIR):
                     continue
@@ -547,7 +596,7 @@ class Layer:
         """Set the directories' dates, which unpacking into them has changed."""
         for path, mtime_ns in self._times.items():
             try:
-                fd = open_in_root(self._root, path, _OWN_DIRECTORY)
+                fd = _open_inside(self._root, path, _OWN_DIRECTORY)
             except KernelError as error:
                 if error.errno in (ENOENT, ENOTDIR, ELOOP):
                     continue  # replaced or deleted by a later entry
@@ -578,6 +627,11 @@ def clean(name: bytes, limits: Limits | None = None) -> bytes:
             if parts:
                 parts.pop()
             continue
+        if len(part) > _NAME_BYTES:
+            raise InvalidArgument(
+                f"invalid layer: {show(part)}… has {len(part)} bytes, "
+                f"{_NAME_BYTES} are allowed in a name"
+            )
         parts.append(part)
     if len(parts) > limits.depth:
         raise InvalidArgument(
@@ -588,6 +642,22 @@ def clean(name: bytes, limits: Limits | None = None) -> bytes:
 
 
 _LIMITS = Limits()
+
+
+def _open_inside(root_fd: int, path: bytes, flags: int) -> int:
+    """Open ``path`` inside the root, even where it is longer than a system call takes.
+
+    Links are followed in its first 4,095 bytes only: behind them there is no root any more to
+    resolve them in. Raises KernelError.
+    """
+    if len(path) <= _CALL_BYTES:
+        return open_in_root(root_fd, path, flags)
+    cut = path.rindex(b"/", 0, _CALL_BYTES + 1)
+    start = open_in_root(root_fd, path[:cut], _DIRECTORY)
+    try:
+        return open_beneath(start, path[cut + 1 :])
+    finally:
+        os.close(start)
 
 
 def _missing_target(entry: Entry) -> InvalidArgument:
@@ -608,6 +678,19 @@ def _is_opaque(fd: int) -> bool:
         if error.errno in (ENODATA, EOPNOTSUPP):
             return False
         raise
+
+
+def _chmod(directory: int, name: bytes, mode: int) -> None:
+    """Set the mode of a device or FIFO just made, and of nothing that took its place.
+
+    chmod(2) by name follows a link: where somebody else can write, that may be one now.
+    """
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
 
 
 def _find(directory: int, name: bytes) -> os.stat_result | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import sys
 from errno import EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EXDEV
 
 from barque.errors import KernelError
@@ -16,6 +17,10 @@ _libc = ctypes.CDLL(None, use_errno=True)  # releases the interpreter lock: sync
 _syncfs = _libc.syncfs
 _syncfs.restype = ctypes.c_int
 _syncfs.argtypes = (ctypes.c_int,)
+_fstatfs = _libc.fstatfs
+_fstatfs.restype = ctypes.c_int
+_fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
+_STATFS_BYTES = 256  # struct statfs is smaller; its first field is the type
 
 
 def sync_file_system(fd: int) -> None:
@@ -25,6 +30,17 @@ def sync_file_system(fd: int) -> None:
     """
     if _syncfs(fd) == -1:
         raise KernelError("syncfs", ctypes.get_errno())
+
+
+def get_file_system_type(fd: int) -> int:
+    """Return the magic number of the file system that holds ``fd``: fstatfs(2), linux/magic.h.
+
+    Raises KernelError.
+    """
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _fstatfs(fd, buffer) == -1:
+        raise KernelError("fstatfs", ctypes.get_errno())
+    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
 
 
 def try_reflink(source_fd: int, target_fd: int) -> bool:

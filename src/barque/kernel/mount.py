@@ -119,6 +119,30 @@ def new_filesystem(
     return fsmount(fd, attributes, fstype)
 
 
+def new_overlay(
+    lower: list[str], upper: str = "", work: str = "", *, volatile: bool = False
+) -> int:
+    """A detached overlay mount; ``lower`` is top layer first, without ``upper`` it is a view.
+
+    Layers are appended one by one, which needs Linux 6.5: before, KernelError EINVAL names
+    ``lowerdir+``.
+    """
+    fd = fsopen("overlay")
+    try:
+        fsconfig_string(fd, "source", "overlay")
+        for path in lower:
+            fsconfig_string(fd, "lowerdir+", path)
+        if upper:
+            fsconfig_string(fd, "upperdir", upper)
+            fsconfig_string(fd, "workdir", work)
+            if volatile:
+                fsconfig_flag(fd, "volatile")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fsmount(fd, 0, "overlay")
+
+
 def clone_tree(
     path: str, *, dir_fd: int = AT_FDCWD, recursive: bool = False, follow: bool = True
 ) -> int:

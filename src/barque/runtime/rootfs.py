@@ -48,40 +48,30 @@ def _remove_volatile_mark(work: str) -> None:
 
 
 def _overlay(rootfs: RootfsMount, idmap_fd: int) -> int:
-    """A detached overlay mount; layers are appended one by one (Linux 6.5).
+    """A detached overlay mount.
 
     With ``idmap_fd``, a user namespace, the layers are shown with its owners: nothing is copied
     or changed for containers that differ in their ids (Linux 6.15 for detached layers).
     """
-    lower, upper, work = rootfs.lower, rootfs.upper, rootfs.work
-    held: list[int] = []
-    fd = km.fsopen("overlay")
+    if rootfs.volatile:
+        _remove_volatile_mark(rootfs.work)
+    if idmap_fd < 0:
+        return km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
+    held = [_mapped(path, idmap_fd) for path in rootfs.lower]
+    lower = [f"/proc/self/fd/{layer}" for layer in held]
+    upper = work = ""
     try:
-        if idmap_fd >= 0:
-            held = [_mapped(path, idmap_fd) for path in lower]
-            lower = [f"/proc/self/fd/{layer}" for layer in held]
-            if upper:
-                base = os.path.dirname(upper)  # upper and work must be of one mount
-                held.append(_mapped(base, idmap_fd))
-                upper, work = (
-                    f"/proc/self/fd/{held[-1]}/{os.path.relpath(path, base)}"
-                    for path in (upper, work)
-                )
-        km.fsconfig_string(fd, "source", "overlay")
-        for layer in lower:
-            km.fsconfig_string(fd, "lowerdir+", layer)
-        if upper:
-            km.fsconfig_string(fd, "upperdir", upper)
-            km.fsconfig_string(fd, "workdir", work)
-            if rootfs.volatile:
-                _remove_volatile_mark(rootfs.work)
-                km.fsconfig_flag(fd, "volatile")
-        created, fd = fd, -1
-        return km.fsmount(created, 0, "overlay")
+        if rootfs.upper:
+            base = os.path.dirname(rootfs.upper)  # upper and work must be of one mount
+            held.append(_mapped(base, idmap_fd))
+            upper, work = (
+                f"/proc/self/fd/{held[-1]}/{os.path.relpath(path, base)}"
+                for path in (rootfs.upper, rootfs.work)
+            )
+        return km.new_overlay(lower, upper, work, volatile=rootfs.volatile)
     finally:
-        for descriptor in (*held, fd):
-            if descriptor >= 0:
-                os.close(descriptor)
+        for layer in held:
+            os.close(layer)
 
 
 def _mapped(path: str, idmap_fd: int) -> int:

@@ -51,8 +51,8 @@ What is not
 * Whether a snapshot is mounted somewhere is not known: the caller removes it when it is not.
 * Durability of the content: who commits has synced the file system first.
 
-All methods but ``reap`` and ``usage`` belong on the loop's thread. Those that change
-something are one database transaction each.
+All methods but ``reap``, ``usage`` and ``changes`` belong on the loop's thread. Those that
+change something are one database transaction each.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ from typing import Protocol
 import msgspec
 
 from barque.models.launch import RootfsMount
+from barque.snapshots.changes import Changes
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +102,22 @@ class Snapshotter(Protocol):
         """Say again how to mount an active snapshot or a view.
 
         Raises NotFound, and InvalidArgument for a committed one.
+        """
+        ...
+
+    def peek(self, key: str) -> RootfsMount:
+        """Say how to mount, read-only, what any snapshot holds now, also beside its writer.
+
+        Of a snapshot that is being written it is seen what was written when it was looked
+        at. Raises NotFound.
+        """
+        ...
+
+    def changes(self, key: str, stubs: frozenset[bytes] = frozenset()) -> Changes:
+        """Return what ``key`` changes in its parent; see ``changes`` for the rules.
+
+        ``stubs`` are added paths that do not count: mount points that the engine has made.
+        Walks the tree: call it from a thread. Raises NotFound, KernelError.
         """
         ...
 

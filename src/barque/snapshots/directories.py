@@ -13,7 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,9 +27,11 @@ from barque.errors import (
     NotFound,
 )
 from barque.models.launch import RootfsMount
+from barque.snapshots.changes import Changes, compare_trees
 from barque.snapshots.contract import Snapshot
 from barque.snapshots.trash import discard, empty_trash
 from barque.snapshots.trees import measure_tree
+from barque.snapshots.views import open_view
 from barque.store.database import Database
 from barque.store.snapshots import SnapshotRow, SnapshotTable
 
@@ -69,6 +71,10 @@ class DirectorySnapshotter(ABC):
     @abstractmethod
     def _tree(self, row: SnapshotRow) -> str:
         """Return the directory that holds the snapshot's own files."""
+
+    @abstractmethod
+    def _peek(self, row: SnapshotRow) -> RootfsMount:
+        """Say how to mount what an active or committed snapshot holds, read-only."""
 
     def _directory(self, row: SnapshotRow) -> str:
         return f"{self._root}/{row.number}"
@@ -156,6 +162,23 @@ class DirectorySnapshotter(ABC):
         if row.kind == "committed":
             raise InvalidArgument(f"snapshot {key} is committed: make a view of it to mount it")
         return self._mount(row)
+
+    def peek(self, key: str) -> RootfsMount:
+        """See ``Snapshotter.peek``."""
+        row = self._get(key)
+        return self._mount(row) if row.kind == "view" else self._peek(row)
+
+    def changes(self, key: str, stubs: frozenset[bytes] = frozenset()) -> Changes:
+        """See ``Snapshotter.changes``. Compares whole trees."""
+        row = self._get(key)
+        if row.kind == "view":
+            return []
+        with ExitStack() as stack:
+            after = stack.enter_context(open_view(self._peek(row)))
+            before = None
+            if row.parent:
+                before = stack.enter_context(open_view(self._peek(self._get(row.parent))))
+            return compare_trees(before, after, stubs)
 
     def commit(self, name: str, key: str, size_bytes: int) -> None:
         """See ``Snapshotter.commit``."""

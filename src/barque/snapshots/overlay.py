@@ -8,8 +8,10 @@ is the view of a single layer.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from barque.models.launch import RootfsMount
+from barque.snapshots.changes import Changes, Redirected, walk_layer
 from barque.snapshots.directories import DirectorySnapshotter
 from barque.store.snapshots import SnapshotRow
 
@@ -51,3 +53,27 @@ class OverlaySnapshotter(DirectorySnapshotter):
         return RootfsMount(
             type="overlay", lower=lower, upper=self._tree(row), work=f"{self._directory(row)}/work"
         )
+
+    def _peek(self, row: SnapshotRow) -> RootfsMount:
+        layers = [self._tree(layer) for layer in self._chain(row.key)]
+        if len(layers) == 1:
+            return RootfsMount(type="bind", source=layers[0], readonly=True)
+        return RootfsMount(type="overlay", lower=layers, readonly=True)
+
+    def changes(self, key: str, stubs: frozenset[bytes] = frozenset()) -> Changes:
+        """See ``Snapshotter.changes``: reads the layer, and compares trees only where it must."""
+        row = self._get(key)
+        if row.kind == "view":
+            return []
+        with ExitStack() as stack:
+            upper, *lower = (_open(stack, self._tree(layer)) for layer in self._chain(key))
+            try:
+                return walk_layer(upper, lower, stubs)
+            except Redirected:
+                return super().changes(key, stubs)
+
+
+def _open(stack: ExitStack, path: str) -> int:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    return fd

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP
+from errno import ELOOP, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP
 
 from barque.errors import KernelError
 from barque.kernel.files import copy_data
@@ -14,23 +14,86 @@ from barque.kernel.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, open_in_ro
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+_PATH_BYTES = 4095
+"""The longest path that one system call takes."""
 
 
 @contextmanager
 def open_directory(root_fd: int, path: bytes) -> Iterator[int]:
-    """Open the directory ``path`` (relative, no links) below ``root_fd``."""
-    fd = open_in_root(root_fd, path or b".", _DIRECTORY, resolve=_STRICT)
+    """Open the directory ``path`` (relative, no links) below ``root_fd``.
+
+    The path may be longer than a system call takes: it is then opened piece by piece.
+    """
+    fd = open_beneath(root_fd, path)
     try:
         yield fd
     finally:
         os.close(fd)
 
 
+def open_beneath(root_fd: int, path: bytes) -> int:
+    """Open the directory ``path`` as ``open_directory`` does; the caller closes it.
+
+    Raises KernelError: ENOENT, ENOTDIR, ELOOP for a link on the way.
+    """
+    start, reached = root_fd, -1
+    while len(path) > _PATH_BYTES:
+        cut = path.rindex(b"/", 0, _PATH_BYTES + 1)
+        piece, path = path[:cut], path[cut + 1 :]
+        try:
+            fd = open_in_root(start, piece, _DIRECTORY, resolve=_STRICT)
+        finally:
+            if reached >= 0:
+                os.close(reached)
+        start = reached = fd
+    try:
+        return open_in_root(start, path or b".", _DIRECTORY, resolve=_STRICT)
+    finally:
+        if reached >= 0:
+            os.close(reached)
+
+
+def walk_tree(
+    root_fd: int, enters: Callable[[bytes, os.stat_result], bool] = lambda _path, _status: True
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Give the path and status of all below ``root_fd``, a directory before what is in it.
+
+    Sorted by name within each directory, whatever the depth; links are not followed. What
+    vanishes meanwhile is left out, as is what is in a directory that ``enters`` says no to.
+    Blocks: for a thread.
+    """
+    pending = [_list_tree(root_fd, b"")]
+    while pending:
+        if not pending[-1]:
+            pending.pop()
+            continue
+        path, status = pending[-1].pop()
+        yield path, status
+        if stat.S_ISDIR(status.st_mode) and enters(path, status):
+            pending.append(_list_tree(root_fd, path))
+
+
+def _list_tree(root_fd: int, path: bytes) -> list[tuple[bytes, os.stat_result]]:
+    """Return what is in a directory, last name first."""
+    found = []
+    try:
+        with open_directory(root_fd, path) as fd:
+            for name in sorted(map(os.fsencode, os.listdir(fd)), reverse=True):
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                found.append((path + b"/" + name if path else name, status))
+    except KernelError as error:
+        if error.errno not in (ENOENT, ENOTDIR, ELOOP):
+            raise
+    return found
+
+
 def measure_tree(root_fd: int) -> int:
     """Return the bytes of all files below ``root_fd``; hard links count once.
 
-    The tree may change meanwhile; what vanishes, or lies deeper than a path is long, is
-    not counted. Blocks: call it from a thread.
+    The tree may change meanwhile; what vanishes is not counted. Blocks: call it from a thread.
     """
     total = 0
     seen: set[tuple[int, int]] = set()
@@ -53,7 +116,7 @@ def measure_tree(root_fd: int) -> int:
                         seen.add((status.st_dev, status.st_ino))
                     total += status.st_size
         except KernelError as error:
-            if error.errno not in (ENOENT, ENOTDIR, ENAMETOOLONG):
+            if error.errno not in (ENOENT, ENOTDIR, ELOOP):
                 raise
     return total
 
@@ -102,7 +165,9 @@ class _Copy:
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), where)
             if first != where:
-                os.link(first, name, src_dir_fd=self._target, dst_dir_fd=target)
+                parent, _, base = first.rpartition(b"/")
+                with open_directory(self._target, parent) as directory:
+                    os.link(base, name, src_dir_fd=directory, dst_dir_fd=target)
                 return
         if stat.S_ISREG(status.st_mode):
             copy_file(source, target, name)

@@ -47,3 +47,6 @@ class VfsSnapshotter(DirectorySnapshotter):
             source = self._tree(self._get(row.parent))
             return RootfsMount(type="bind", source=source, readonly=True)
         return RootfsMount(type="bind", source=self._tree(row))
+
+    def _peek(self, row: SnapshotRow) -> RootfsMount:
+        return RootfsMount(type="bind", source=self._tree(row), readonly=True)

@@ -173,7 +173,8 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaem
         ("cp b:/x -", 0, "tar", ""),
         ("cp b c", 1, "", "must specify at least one container source\n"),
         ("cp b:/x c:/x", 1, "", "copying between containers is not supported\n"),
-        ("cp b:/x y", 1, "", "barque cp copies tar streams only"),
+        ("cp ./nothing b:/x", 1, "", "lstat ./nothing: no such file or directory\n"),
+        ("cp b:/x /no/such/place", 1, "", "lstat /no/such: no such file or directory\n"),
     ],
 )
 def test_answers(

@@ -1,0 +1,324 @@
+"""The file system of a container: its changes, an archive of it, an image made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from barque.engine.background import Background
+from barque.engine.committing import check_message, make_run_config
+from barque.engine.container_events import ContainerEvents
+from barque.engine.contracts import CommittingImages, TaskHost
+from barque.engine.copying import PathStat, pack_path, stat_path, unpack_at
+from barque.engine.handle import Handle
+from barque.engine.layout import Layout
+from barque.engine.registry import Registry
+from barque.engine.roots import join_root, mount_root
+from barque.engine.tasks import Tasks
+from barque.errors import Conflict, NotFound
+from barque.images.compression import Readable
+from barque.images.feed import run_fed, run_in_thread, stream_from_thread
+from barque.images.pack import pack_tree
+from barque.images.reference import parse_tag_target
+from barque.models.api import ContainerConfig
+from barque.models.container import ContainerRecord
+from barque.models.ids import ImageId
+from barque.models.image import HistoryEntry
+from barque.snapshots.changes import Change, ChangeKind, Changes
+from barque.snapshots.contract import Snapshotter
+from barque.snapshots.views import open_view
+
+_PIECE = 1 << 18
+_FROZEN_MARK = "frozen-for-commit"
+STUBS = frozenset(
+    (
+        b".dockerenv",
+        b"dev", b"dev/console", b"dev/mqueue", b"dev/pts", b"dev/shm",
+        b"etc", b"etc/hostname", b"etc/hosts", b"etc/mtab", b"etc/resolv.conf",
+        b"proc",
+        b"sys",
+    )
+)  # fmt: skip
+"""Mount points that every container has, whether its image brings them or not. That they were
+made is no change of the container's.
+"""
+
+
+@dataclass
+class ContainerFiles:
+    """What is asked of containers' file systems. ``ref`` is as in ``Containers``."""
+
+    registry: Registry
+    tasks: Tasks
+    images: CommittingImages
+    snapshots: Snapshotter
+    events: ContainerEvents
+    background: Background
+    shims: TaskHost
+    layout: Layout
+
+    async def changes(self, ref: str) -> Changes:
+        """Return what the container has changed in its image.
+
+        Raises NotFound, KernelError.
+        """
+        record = self.registry.get(ref).record
+        changes = await asyncio.to_thread(self.snapshots.changes, record.snapshot, STUBS)
+        return [change for change in changes if change.kind is not ChangeKind.UNCHANGED]
+
+    def export(self, ref: str) -> AsyncGenerator[bytes]:
+        """Give a tar archive of the container's root, without what is mounted on it.
+
+        A container that runs goes on meanwhile. Raises NotFound, KernelError; Conflict, when
+        the archive has begun already, if the container is removed.
+        """
+        return self._export(self.registry.get(ref))
+
+    async def _export(self, handle: Handle) -> AsyncGenerator[bytes]:
+        mount = self.snapshots.peek(handle.record.snapshot)
+
+        def work(write: Callable[[bytes], None], stop: threading.Event) -> None:
+            with open_view(mount) as root:
+                pack_tree(root, write, stop)
+
+        async with aclosing(stream_from_thread(work, "export")) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        self._check_there(handle, "exported")
+        self.events.publish(handle.record, "export")
+
+    async def commit(
+        self,
+        ref: str,
+        *,
+        repo: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        config: ContainerConfig | None = None,
+        pause: bool = True,
+    ) -> ImageId:
+        """Make an image of the container, named ``repo:tag`` if given, and return its id.
+
+        ``changes`` are Dockerfile instructions. A running container is frozen meanwhile, unless
+        ``pause`` is false. Raises NotFound, InvalidArgument, KernelError, Conflict if the
+        container is removed meanwhile; nothing is left then.
+        """
+        handle = self.registry.get(ref)
+        target = parse_tag_target(repo, tag) if repo else None
+        check_message(author, comment)
+        run = make_run_config(handle.record.config, config, changes)
+        record = handle.record
+        base = self.images.get(record.image_id) if record.image_id else None
+
+        async def work() -> ImageId:
+            async with AsyncExitStack() as frozen:
+                await frozen.enter_async_context(self._frozen(handle, wanted=pause))
+
+                async def packed() -> None:
+                    await frozen.aclose()  # what is left to do needs the container no more
+                    self._check_there(handle, "committed")
+
+                found = await asyncio.to_thread(self.snapshots.changes, record.snapshot, STUBS)
+                image = await self.images.commit(
+                    record.snapshot,
+                    found,
+                    base=base,
+                    run=run,
+                    step=HistoryEntry(
+                        created_by=_show_command(record), comment=comment, author=author
+                    ),
+                    author=author,
+                    target=target,
+                    packed=packed,
+                )
+            self.events.publish(
+                handle.record,
+                "commit",
+                comment=comment,
+                imageID=image.id,
+                imageRef=target.familiar if target else "",
+            )
+            return image.id
+
+        return await self.background.complete(work(), f"commit {ref}")
+
+    # Copying
+
+    async def stat_path(self, ref: str, path: str) -> PathStat:
+        """Describe the file ``path``. Raises NotFound, KernelError."""
+        handle = self.registry.get(ref)
+        async with self._open_root(handle) as root:
+            return await asyncio.to_thread(stat_path, root, path, handle.record.name)
+
+    async def read_archive(
+        self, ref: str, path: str
+    ) -> AsyncGenerator[tuple[PathStat, AsyncGenerator[bytes]]]:
+        """Give, once, the description of ``path`` and an archive of it.
+
+        What is mounted in the container is seen. The archive is to be read before the next
+        step. Raises NotFound, KernelError.
+        """
+        handle = self.registry.get(ref)
+        name = handle.record.name
+        async with self._open_root(handle) as root:
+            found = await asyncio.to_thread(stat_path, root, path, name)
+
+            def work(write: Callable[[bytes], None], stop: threading.Event) -> None:
+                pack_path(root, path, name, write, stop)
+
+            async with aclosing(stream_from_thread(work, "copy-out")) as chunks:
+                yield found, chunks
+        self.events.publish(handle.record, "archive-path")
+
+    async def write_archive(
+        self,
+        ref: str,
+        path: str,
+        stream: AsyncIterator[bytes],
+        *,
+        keep_kinds: bool = False,
+        as_user: bool = False,
+    ) -> None:
+        """Unpack an archive in the directory ``path`` of the container.
+
+        ``keep_kinds`` refuses to replace directories by files and the other way round;
+        ``as_user`` gives it all to the container's user. Raises NotFound, InvalidArgument,
+        PermissionDenied where it is read-only, KernelError; what was unpacked before stays.
+        """
+        handle = self.registry.get(ref)
+        user = handle.record.config.user if as_user else None
+
+        def unpack(root: int, source: Readable, stop: threading.Event) -> None:
+            name = handle.record.name
+            unpack_at(root, path, name, source, stop, keep_kinds=keep_kinds, user=user)
+
+        if _is_up(handle.record):
+            async with self._join(handle) as root:
+                await run_fed(stream, lambda feed, stop: unpack(root, feed, stop), "copy-in")
+        else:
+            # Nobody may start it meanwhile, and the client may take its time: so all of it
+            # has to be here before the container is locked.
+            with tempfile.TemporaryFile(dir=self.layout.root) as file:
+                await run_fed(stream, lambda feed, _stop: _spool(feed, file), "spool")
+                file.seek(0)
+                await self.background.complete(
+                    self._unpack_stopped(handle, lambda root, stop: unpack(root, file, stop)),
+                    f"copy to {ref}",
+                )
+        self.events.publish(handle.record, "extract-to-dir")
+
+    async def _unpack_stopped(
+        self, handle: Handle, unpack: Callable[[int, threading.Event], None]
+    ) -> None:
+        async with self.tasks.locked(handle) as record:
+            if _is_up(record):
+                root_of = self._join(handle)
+            else:
+                root_of = mount_root(
+                    self.snapshots.mounts(record.snapshot),
+                    record.mounts,
+                    self._place(handle),
+                    readonly=record.host_config.readonly_rootfs,
+                )
+            async with root_of as root:
+                await run_in_thread(lambda stop: unpack(root, stop), "copy-in")
+
+    @asynccontextmanager
+    async def _open_root(self, handle: Handle) -> AsyncIterator[int]:
+        """Open the container's root for reading, whatever state it is in."""
+        async with AsyncExitStack() as stack:
+            root = -1
+            if _is_up(handle.record):
+                with suppress(Conflict):  # it has just ended
+                    root = await stack.enter_async_context(self._join(handle))
+            if root < 0:
+                record = handle.record
+                mounted = mount_root(
+                    self.snapshots.peek(record.snapshot), record.mounts, self._place(handle)
+                )
+                root = await stack.enter_async_context(mounted)
+            yield root
+
+    @asynccontextmanager
+    async def _join(self, handle: Handle) -> AsyncIterator[int]:
+        """Open the root of a container that runs. Raises Conflict if it has ended."""
+        namespaces = await self.shims.open_namespaces(handle.id, ["mount"])
+        if "mount" not in namespaces:
+            raise Conflict(f"container {handle.id} is not running")
+        async with join_root(namespaces["mount"]) as root:
+            yield root
+
+    def _place(self, handle: Handle) -> str:
+        return str(self.layout.container(handle.id))
+
+    @asynccontextmanager
+    async def _frozen(self, handle: Handle, *, wanted: bool) -> AsyncIterator[None]:
+        """Freeze the container while the block runs, if it runs and is not frozen already."""
+        state = handle.record.state
+        if not wanted or not state.running or state.paused or state.restarting:
+            yield
+            return
+        mark = self.layout.container(handle.id) / _FROZEN_MARK
+        mark.touch()  # first: an engine killed from here on must know whom it froze
+        try:
+            try:
+                await self.tasks.pause(handle)
+            except Conflict:  # it has ended, or somebody else was faster
+                yield
+                return
+            try:
+                yield
+            finally:
+                with suppress(Conflict):  # it was thawed by somebody, or killed
+                    await self.tasks.unpause(handle)
+        finally:
+            mark.unlink(missing_ok=True)
+
+    async def recover(self) -> None:
+        """Thaw what an engine had frozen that was killed in a commit. Call after reconciling."""
+        for handle in self.registry:
+            mark = self.layout.container(handle.id) / _FROZEN_MARK
+            if not mark.exists():
+                continue
+            with suppress(Conflict):
+                if not handle.record.state.paused:
+                    await self.tasks.pause(handle)  # so that record and cgroup agree
+                await self.tasks.unpause(handle)
+            mark.unlink(missing_ok=True)
+
+    def _check_there(self, handle: Handle, what: str) -> None:
+        """Raise Conflict if the container was removed while its files were read."""
+        try:
+            self.registry.get(handle.id)
+        except NotFound:
+            raise Conflict(f"container {handle.id} was removed while it was {what}") from None
+
+
+def _is_up(record: ContainerRecord) -> bool:
+    """Tell whether there is a running task to be asked for its root."""
+    return record.state.running and not record.state.restarting
+
+
+def _spool(feed: Readable, file: BinaryIO) -> None:
+    while data := feed.read(_PIECE):
+        file.write(data)
+    file.flush()
+
+
+def _show_command(record: ContainerRecord) -> str:
+    command = record.config.cmd
+    if command is None:
+        return ""
+    return command if isinstance(command, str) else " ".join(command)
+
+
+def render_change(change: Change) -> dict[str, object]:
+    """Return a change as the Engine API shows it; names that are not UTF-8 with U+FFFD."""
+    return {"Path": "/" + change.path.decode(errors="replace"), "Kind": change.kind.value}
