@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.network.config import DEFAULT_ADDRESS_POOLS, AddressPool
-from barque.network.ipam import Addresses, AddressesExhausted, choose_subnet
+from barque.network.ipam import Addresses, AddressesExhausted, AnyAddress, choose_subnet
 
 SUBNET = IPv4Network("10.77.8.0/28")
 GATEWAY = IPv4Address("10.77.8.1")
@@ -52,7 +52,7 @@ def test_never_twice_never_reserved_and_exhausted_only_when_full(
     subnet = IPv4Network(f"10.77.8.0/{prefix}")
     addresses = Addresses(subnet, reserved=[GATEWAY])
     capacity = subnet.num_addresses - 3
-    held: list[IPv4Address] = []
+    held: list[AnyAddress] = []
     for step in steps:
         if step is not None and held:
             addresses.free(held.pop(step % len(held)))
