@@ -319,12 +319,12 @@ class NftablesMonitor:
         """Close the socket."""
         self._socket.close()
 
-    def read_losses(self, table: str, *, but_of: int) -> bool:
-        """Read all news; whether somebody but the socket ``but_of`` took away from ``table``.
+    def read_losses(self, table: str) -> set[int]:
+        """Read all news; return who took something away from ``table``, by socket address.
 
-        Lost news count as a loss.
+        News that were lost count as a loss by nobody (-1).
         """
-        lost = False
+        lost: set[int] = set()
         while True:
             try:
                 data = self._socket.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
@@ -333,13 +333,14 @@ class NftablesMonitor:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError("recv", error.errno or 0, "nftables news") from error
-                lost = True
+                lost.add(-1)
                 continue
             for kind, _, port, payload in _split(data):
                 if kind >> 8 != NFNL_SUBSYS_NFTABLES or kind & 0xFF not in _LOSSES:
                     continue
                 name = parse_attributes(payload, _NFGEN.size).get(NFTA_TABLE_NAME, b"")
-                lost = lost or (port != but_of and name.rstrip(b"\0").decode() == table)
+                if name.rstrip(b"\0").decode() == table:
+                    lost.add(port)
 
 
 def _open_socket() -> socket.socket:

@@ -270,6 +270,7 @@ class Firewall:
         self._missed: list[tuple[bool, list[Port]]] = []
         self._socket: nftables.Nftables | None = None
         self._monitor: nftables.NftablesMonitor | None = None
+        self._lost = False
         self._restoring: asyncio.Task[None] | None = None
 
     @property
@@ -325,27 +326,38 @@ class Firewall:
         """
         async with self._lock:
             self._applying = True
+            self._listen(on=False)
             try:
                 await _apply(render_ruleset(self.table, self._networks(), self._ports))
             finally:
                 self._applying = False
+                self._listen(on=True)
                 missed, self._missed = self._missed, []
             for add, ports in missed:
                 self._change(ports, add=add)
-            if self._monitor is not None:
-                self._read_monitor()
+            # One of those who took something away was nft on our behalf.
+            if len(self._read_losses()) > 1 or not self._open_socket().has_table(self.table):
+                self.restore()
 
     def watch(self) -> None:
         """Restore the table whenever somebody takes it, or a part of it, away. Idempotent."""
-        if self._monitor is not None:
+        if self._monitor is None:
+            self._monitor = nftables.NftablesMonitor()
+            self._listen(on=True)
+
+    def _listen(self, *, on: bool) -> None:
+        if self._monitor is None:
             return
-        self._monitor = nftables.NftablesMonitor()
-        asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._on_news)
+        loop = asyncio.get_running_loop()
+        if on:
+            loop.add_reader(self._monitor.fileno(), self._on_news)
+        else:
+            loop.remove_reader(self._monitor.fileno())
 
     def close(self) -> None:
         """Watch no more. The rules stay."""
+        self._listen(on=False)
         if self._monitor is not None:
-            asyncio.get_running_loop().remove_reader(self._monitor.fileno())
             self._monitor.close()
             self._monitor = None
         if self._restoring is not None:
@@ -356,35 +368,32 @@ class Firewall:
 
     def restore(self) -> None:
         """Put the table up anew, soon."""
+        self._lost = True
         if self._restoring is None or self._restoring.done():
             self._restoring = asyncio.get_running_loop().create_task(self._restore())
 
     async def _restore(self) -> None:
-        await asyncio.sleep(_SETTLE_S)  # who flushes often loads rules of his own right after
-        while True:
+        while self._lost:
+            self._lost = False
+            await asyncio.sleep(_SETTLE_S)  # who flushes often loads rules of his own right after
             try:
                 await self.apply()
             except BarqueError as error:
                 _log.error("the firewall rules could not be restored: %s", error)
+                self._lost = True
                 await asyncio.sleep(_AGAIN_S)
-                continue
-            _log.warning("somebody took firewall rules of table %s away: restored", self.table)
-            return
+            else:
+                _log.warning("somebody took rules of table %s away: restored", self.table)
 
     def _on_news(self) -> None:
-        if self._applying:
-            return  # read when it is done: the news are our own
         if self._read_losses():
             self.restore()
 
-    def _read_monitor(self) -> None:
-        """Pass over the news of our own transaction, unless the table went right after it."""
-        if self._read_losses() and not self._open_socket().has_table(self.table):
-            self.restore()
-
-    def _read_losses(self) -> bool:
-        assert self._monitor is not None
-        return self._monitor.read_losses(self.table, but_of=self._open_socket().port)
+    def _read_losses(self) -> set[int]:
+        """Return who but us took something away."""
+        if self._monitor is None:
+            return set()
+        return self._monitor.read_losses(self.table) - {self._open_socket().port}
 
     def _open_socket(self) -> nftables.Nftables:
         if self._socket is None:
