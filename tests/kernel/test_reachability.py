@@ -138,7 +138,7 @@ MATRIX: list[tuple[str, str, str, int, tuple[str, int], str | None]] = [
     ("in1", "tcp", "web", 80, ("web", 80), None),
     ("lone", "tcp", "far", 80, ("far", 80), None),
     ("lone", "tcp", "far", 84, ("far", 84), None),
-    ("lone", "tcp", "192.0.2.1", 8090, ("far", 80), "10.177.4.1"),  # but see ``list_cells``
+    ("lone", "tcp", "192.0.2.1", 8090, ("far", 80), "10.177.4.1"),  # but see ``bridged``
     ("lone", "tcp", "192.0.2.9", 7777, ("outside", 7777), "192.0.2.1"),
     ("open", "tcp", "192.0.2.9", 7777, ("outside", 7777), "10.177.5.2"),
 ]  # fmt: skip
@@ -323,9 +323,9 @@ def is_bridged_through_the_firewall() -> bool:
 
 async def list_differences(world: World) -> list[str]:
     differences = []
-    for who, kind, address, port, whom, expected in MATRIX:
-        if (who, port) == ("lone", 8090) and is_bridged_through_the_firewall():
-            expected = None
+    bridged = is_bridged_through_the_firewall()
+    for who, kind, address, port, whom, promised in MATRIX:
+        expected = None if bridged and (who, port) == ("lone", 8090) else promised
         seen = await world.probe(who, kind, address, port, whom)
         if seen != expected and not (expected == "" and seen):
             differences.append(
@@ -378,9 +378,7 @@ def test_ports_go_with_their_container(tmp_path: Path) -> None:
         record = world.records["web"]
         clash = container("f", host=HostConfig(port_bindings=dict(PORTS["web"])))
         world.records["clash"] = clash
-        with pytest.raises(
-            BarqueError, match="Bind for 0.0.0.0:8080 failed: port is already allocated"
-        ):
+        with pytest.raises(BarqueError, match=r"0\.0:8080 failed: port is already allocated"):
             world.networks.attach(clash)
         stranger = socket.socket()
         with pytest.raises(OSError, match="Address already in use"):
@@ -389,9 +387,7 @@ def test_ports_go_with_their_container(tmp_path: Path) -> None:
         assert await world.probe("outside", "tcp", "192.0.2.1", 8080, ("web", 80)) is None
         stranger.bind(("0.0.0.0", 8080))
         stranger.listen()
-        with pytest.raises(
-            BarqueError, match="failed to bind host port 0.0.0.0:8080/tcp: address already in use"
-        ):
+        with pytest.raises(BarqueError, match="8080/tcp: address already in use"):
             world.networks.attach(clash)
         stranger.close()
         world.networks.attach(clash)
