@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import api, clients, fleet, idle, lifecycle, run, throughput
+from bench import api, clients, fleet, idle, lifecycle, networks, run, throughput
 from bench.measure import Measurement
 from bench.subjects import Subjects
 
@@ -12,6 +12,7 @@ GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
     "run": run.measure_run,
     "exec": run.measure_exec,
     "lifecycle": lifecycle.measure,
+    "networks": networks.measure,
     "clients": clients.measure,
     "idle": idle.measure,
     "api": api.measure,

@@ -166,6 +166,7 @@ class Catalog:
         A network whose bridge cannot be made is logged and has none until it can: its
         containers do not start meanwhile.
         """
+        self._held = {}
         for record in self._records.values():
             if record.driver != "bridge":
                 continue

@@ -50,9 +50,13 @@ def list_asked(record: ContainerRecord, get: Callable[[str], NetworkRecord]) -> 
     mode = record.host_config.network_mode
     main = get(BRIDGE if mode in DEFAULT_MODES else mode)
     found = {main.name: Asked(main, EndpointSettings())}
+    named = set()
     for name in sorted(record.networks):
         network = get(BRIDGE if name == "default" else name)
         found[network.name] = Asked(network, record.networks[name])
+        named.add(network.name)
+    if named and main.name not in named:
+        del found[main.name]  # it was taken off that network
     asked = list(found.values())
     if len(asked) > 1:
         for network, _ in asked:

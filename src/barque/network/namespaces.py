@@ -91,15 +91,22 @@ def make_namespace(interfaces: list[Interface]) -> tuple[int, ResolverSockets]:
 
 
 def open_resolver(namespace_fd: int) -> ResolverSockets:
-    """Make resolver sockets in an existing namespace; for a thread."""
-    setns(namespace_fd, CLONE_NEWNET)
+    """Make resolver sockets in an existing namespace; for a thread. Takes the descriptor."""
+    _enter(namespace_fd)
     return _open_resolver()
 
 
 def open_socket(namespace_fd: int, family: int, kind: int) -> socket.socket:
-    """Make a socket in an existing namespace; for a thread."""
-    setns(namespace_fd, CLONE_NEWNET)
+    """Make a socket in an existing namespace; for a thread. Takes the descriptor."""
+    _enter(namespace_fd)
     return socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+
+
+def _enter(namespace_fd: int) -> None:
+    try:
+        setns(namespace_fd, CLONE_NEWNET)
+    finally:
+        os.close(namespace_fd)
 
 
 def add_interface(namespace_fd: int, interface: Interface, ways: list[Way]) -> None:

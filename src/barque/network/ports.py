@@ -151,7 +151,6 @@ class PortAllocator:
         self, held: Held, want: Wanted, target: Target, default_ip: str, who: str
     ) -> None:
         addresses = self._addresses(want, target, default_ip)
-        shown = held.published.setdefault(f"{want.port}/{want.protocol}", [])
         routed = [
             address
             for address, translated in (
@@ -160,6 +159,9 @@ class PortAllocator:
             )
             if address and not translated
         ]
+        if not (routed or addresses):
+            return
+        shown = held.published.setdefault(f"{want.port}/{want.protocol}", [])
         for address in routed:
             held.ports.append(Port(want.protocol, "", 0, address, want.port, translated=False))
             shown.append(PortBinding(host_ip=ANY_6 if ":" in address else ANY_4, host_port=""))

@@ -36,8 +36,10 @@ from barque.errors import (
     Conflict,
     FailedPrecondition,
     InvalidArgument,
+    KernelError,
     PermissionDenied,
 )
+from barque.kernel.conntrack import forget_udp
 from barque.models.api import EndpointSettings, NetworkRequest
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
@@ -123,6 +125,7 @@ class Networks:
         own = config.device or hashlib.sha256(os.fsencode(database.path)).hexdigest()[:12]
         self._firewall = Firewall(firewall.table_name(own), self._catalog.list)
         self._changing = asyncio.Lock()
+        self._forgetting: set[asyncio.Task[None]] = set()
         self._files = ContainerFiles(config, self._catalog.find, containers)
         self.obstacles: list[str] = []
         """Warnings about other firewalls of this host that stop our traffic."""
@@ -142,7 +145,7 @@ class Networks:
         self._catalog.open_predefined()
         self._catalog.restore()
         for record in records:
-            if record.state.running:
+            if record.state.running and record.id not in self._places:
                 self._retake(record)
         if not any(network.driver == "bridge" for network in self._catalog.list()):
             return
@@ -385,13 +388,31 @@ class Networks:
 
     def _open_ports(self, held: Held, target: Target) -> None:
         self._firewall.publish(held.ports)
+        self._forget_flows(held)
         for listener, _, port in held.listeners:
             self._relay.start(listener, target.ipv6 or target.ipv4, port)
+
+    def _forget_flows(self, held: Held) -> None:
+        """Let UDP flows that the kernel knows follow the port to where it leads now."""
+        ports = {port.host_port for port in held.ports if port.protocol == "udp"} - {0}
+        if not ports:
+            return
+
+        async def forget() -> None:
+            try:
+                await call_in_thread(partial(forget_udp, ports))
+            except KernelError as error:
+                _log.warning("flows to UDP ports %s may go astray: %s", sorted(ports), error)
+
+        task = asyncio.get_running_loop().create_task(forget())
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
 
     def _close_ports(self, place: _Place) -> None:
         for listener, _, _ in place.held.listeners:
             self._relay.stop(listener)
         self._firewall.withdraw(place.held.ports)
+        self._forget_flows(place.held)
         self._ports.release(place.held)
         place.held = Held()
 
@@ -469,7 +490,7 @@ class Networks:
             family = socket.AF_INET6 if ":" in upstream.address else socket.AF_INET
             if not upstream.inside:
                 return socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-            work = partial(open_socket, place.namespace_fd, family, kind)
+            work = partial(open_socket, os.dup(place.namespace_fd), family, kind)
             return await call_in_thread(work, socket.socket.close)
 
         view = self._view(record, place)
@@ -534,7 +555,9 @@ class Networks:
             os.close(namespace_fd)
             return
         place.namespace_fd = namespace_fd
-        sockets = await call_in_thread(partial(open_resolver, namespace_fd), ResolverSockets.close)
+        sockets = await call_in_thread(
+            partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
+        )
         if self._places.get(record.id) is not place or place.namespace_fd < 0:
             sockets.close()
             return
@@ -571,7 +594,7 @@ class Networks:
                 self._move_ports(record, place)
             if is_named(place.asked) and place.resolver is None:
                 sockets = await call_in_thread(
-                    partial(open_resolver, namespace_fd), ResolverSockets.close
+                    partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
                 )
                 place.namespace_fd = os.dup(namespace_fd)
                 self._start_resolver(record, place, sockets)
