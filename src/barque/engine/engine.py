@@ -223,6 +223,7 @@ def build_engine(
         events=events,
         bus=bus,
         layout=layout,
+        background=background,
         clock=clock,
     )
     execs = Execs(registry, shims, launcher, events)

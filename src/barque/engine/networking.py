@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from barque.engine.background import Background
 from barque.engine.clock import Clock, parse_time
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import NetworkService, TaskHost
@@ -34,7 +35,10 @@ _log = logging.getLogger("barque.engine")
 
 @dataclass(frozen=True)
 class Networking:
-    """The use cases. Those that change a container hold its lock."""
+    """The use cases. Those that change a container hold its lock.
+
+    Those that change something go on to their end even if the caller goes away.
+    """
 
     networks: NetworkService
     registry: Registry
@@ -43,6 +47,7 @@ class Networking:
     events: ContainerEvents
     bus: EventBus
     layout: Layout
+    background: Background
     clock: Clock
 
     @property
@@ -60,7 +65,8 @@ class Networking:
 
     async def create(self, request: NetworkRequest) -> NetworkRecord:
         """Make a network. Raises what makes it impossible, with docker's texts."""
-        record = await self.networks.create(request)
+        work = self.networks.create(request)
+        record = await self.background.complete(work, f"create network {request.name}")
         self._publish(record, "create")
         return record
 
@@ -69,7 +75,9 @@ class Networking:
 
         Containers that do not run keep the wish to be on it, and do not start without it.
         """
-        self._publish(await self.networks.remove(ref), "destroy")
+        work = self.networks.remove(ref)
+        record = await self.background.complete(work, f"remove network {ref}")
+        self._publish(record, "destroy")
 
     async def prune(self, filters: Filters) -> Sequence[str]:
         """Remove the user's networks that no container, running or not, is on; return names.
@@ -100,7 +108,10 @@ class Networking:
 
         Raises NotFound, InvalidArgument, PermissionDenied with docker's texts.
         """
-        handle = self.registry.get(container)
+        work = self._connect(ref, self.registry.get(container), asked)
+        await self.background.complete(work, f"connect {container} to {ref}")
+
+    async def _connect(self, ref: str, handle: Handle, asked: EndpointSettings) -> None:
         async with self.tasks.locked(handle) as record:
             network = self.networks.get(ref)
             _check_changeable(record, network)
@@ -128,6 +139,10 @@ class Networking:
             if force:
                 return
             raise
+        work = self._disconnect(ref, handle)
+        await self.background.complete(work, f"disconnect {container} from {ref}")
+
+    async def _disconnect(self, ref: str, handle: Handle) -> None:
         async with self.tasks.locked(handle) as record:
             network, name = self._find_joined(record, ref)
             if network is not None:
