@@ -102,6 +102,8 @@ def test_create_list_inspect_remove(engine: Engine) -> None:
     ],
 )
 def test_refusals(engine: Engine, arguments: tuple[str, ...], text: str) -> None:
+    if arguments[:2] == ("connect", "nothing"):
+        only_barque(engine)  # dockerd 20.10 takes it silently where the container does not run
     engine.docker("create", "--name", "ctr", "busybox")
     done = engine.cli("network", *arguments)
     assert done.returncode == 1
@@ -174,6 +176,7 @@ def test_files(engine: Engine) -> None:
     assert "search example.com" in resolv
     assert "options timeout:1 ndots:0" in resolv
     assert "192.0.2.5\tthere" in engine.docker(*run, "busybox", "cat", "/etc/hosts")
+    only_barque(engine)  # dockerd 20.10 overwrites what was edited
     engine.docker("run", "-d", "--name", "ctr", "--network", "shop", "busybox", "sleep", "60")
     engine.docker("exec", "ctr", "sh", "-c", "echo nameserver 192.0.2.1 > /etc/resolv.conf")
     engine.docker("restart", "-t", "0", "ctr")
@@ -182,7 +185,7 @@ def test_files(engine: Engine) -> None:
 
 def only_barque(engine: Engine) -> None:
     if engine.name != "barqued":
-        pytest.skip("this dockerd leaves the machine's firewall alone")
+        pytest.skip("not so with this dockerd, which leaves the machine's firewall alone")
 
 
 def test_published_ports(engine: Engine) -> None:

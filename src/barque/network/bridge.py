@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface, ip_interface, ip_network
@@ -21,6 +22,7 @@ from barque.network.ipam import AnyAddress, AnyNetwork, choose_subnet, find_over
 
 _SYS_NET = Path("/proc/sys/net")
 _ATTEMPTS = 16
+_CONTAINERS_END = re.compile(r"veth[0-9a-f]{7}")
 _EXHAUSTED = (
     "all predefined address pools have been fully subnetted: every one overlaps a route of this "
     "host or another network; give the subnet yourself, or other pools (default-address-pools)"
@@ -101,13 +103,18 @@ def has_device(name: str) -> bool:
         return netlink.find_index(name) is not None
 
 
-def delete_bridge(name: str) -> bool:
-    """Remove the bridge ``name`` unless it still has ports; say whether it is gone."""
+def delete_bridge(name: str, *, leaving: bool = False) -> bool:
+    """Remove the bridge ``name`` unless it still has ports; say whether it is gone.
+
+    ``leaving``: no container is on it any more. The kernel takes interfaces of those that were
+    away a while after their last process, and they do not count.
+    """
     with Netlink() as netlink:
         index = netlink.find_index(name)
         if index is None:
             return True
-        if any(link.master == index for link in netlink.links()):
+        ports = [link.name for link in netlink.links() if link.master == index]
+        if any(not (leaving and _CONTAINERS_END.fullmatch(port)) for port in ports):
             return False
         netlink.execute(delete_link(index))
         return True

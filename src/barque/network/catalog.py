@@ -270,7 +270,7 @@ class Catalog:
         """
         if record.adopted:
             bridge.take_addresses(record.bridge, [pool.gateway_cidr for pool in record.ipam])
-        elif not bridge.delete_bridge(record.bridge):
+        elif not bridge.delete_bridge(record.bridge, leaving=True):
             raise FailedPrecondition(
                 f"the bridge {record.bridge} of network {record.name} still has interfaces that "
                 "are no container's: take them off it"

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import chain
 from typing import NamedTuple
 
 from barque.errors import FailedPrecondition, InvalidArgument, KernelError
@@ -220,8 +221,8 @@ class PortAllocator:
         start = self._next.get(want.protocol, first)
         if not first <= start <= last:
             start = first
-        numbers = (*range(start, last + 1), *range(first, start))
-        return [number for number in numbers if number not in reserved]
+        numbers = chain(range(start, last + 1), range(first, start))
+        return (number for number in numbers if number not in reserved)
 
     def _bind_all(
         self, held: Held, want: Wanted, addresses: list[str], number: int, who: str
