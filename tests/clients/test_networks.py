@@ -167,6 +167,25 @@ def test_connect_and_disconnect_while_running(engine: Engine) -> None:
     assert inspect(engine, "container", "ctr")["NetworkSettings"]["Networks"] == {}
 
 
+def test_several_networks_at_once(engine: Engine) -> None:
+    only_barque(engine)  # needs API 1.44
+    engine.docker("network", "create", "--subnet", "10.219.1.0/24", "one")
+    engine.docker("network", "create", "--subnet", "10.219.2.0/24", "two")
+    engine.docker(
+        "run", "-d", "--name", "ctr", "--network", "name=one,ip=10.219.1.9,alias=first",
+        "--network", "name=two,gw-priority=5,mac-address=02:00:00:00:00:77", "busybox", "sleep", "60",
+    )  # fmt: skip
+    shown = inspect(engine, "container", "ctr")["NetworkSettings"]["Networks"]
+    assert shown["one"]["IPAddress"] == "10.219.1.9"
+    assert shown["two"]["MacAddress"] == "02:00:00:00:00:77"
+    assert "default via 10.219.2.1" in engine.docker("exec", "ctr", "ip", "route")
+    assert "02:00:00:00:00:77" in engine.docker("exec", "ctr", "ip", "link", "show", "eth1")
+    beside = ("run", "--rm", "--network", "one", "busybox", "ping", "-c", "1", "-W", "5", "first")
+    assert "(10.219.1.9)" in engine.docker(*beside)
+    mixed = engine.cli("run", "--rm", "--network", "one", "--network", "host", "busybox", "true")
+    assert mixed.returncode == 125
+
+
 def test_files(engine: Engine) -> None:
     engine.docker("network", "create", "shop")
     run = ("run", "--rm", "--network", "shop", "--add-host", "there:192.0.2.5",

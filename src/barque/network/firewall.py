@@ -38,7 +38,7 @@ import asyncio
 import errno
 import logging
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -417,17 +417,22 @@ async def delete_table(table: str) -> None:
         await _apply("".join(f"delete table {family} {table}\n" for family in found))
 
 
-async def find_obstacles(bridge: str, own: str) -> list[str]:
-    """Say what on this host drops forwarded packets of ``bridge`` whatever our rules are.
+async def find_obstacles(bridges: Sequence[str], own: str) -> list[str]:
+    """Say what on this host drops forwarded packets of ``bridges`` whatever our rules are.
 
     ``own`` is our table.
     """
+    if not bridges:
+        return []
     listing = msgspec.json.decode(await _run_nft("-j", "list", "chains"))
+    commands = "; ".join(
+        f"iptables -I FORWARD -i {bridge} -j ACCEPT; iptables -I FORWARD -o {bridge} -j ACCEPT"
+        for bridge in bridges
+    )
     return [
         f"nftables chain {chain['family']} {chain['table']} {chain['name']} drops forwarded "
-        f"packets by default: unless its rules let {bridge} pass, containers reach nothing "
-        f"outside. For iptables: iptables -I FORWARD -i {bridge} -j ACCEPT; "
-        f"iptables -I FORWARD -o {bridge} -j ACCEPT"
+        f"packets by default: unless its rules let {', '.join(bridges)} pass, containers reach "
+        f"nothing outside, and nobody their published ports. For iptables: {commands}"
         for entry in listing["nftables"]
         if (chain := entry.get("chain"))
         and chain.get("hook") == "forward"

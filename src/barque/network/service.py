@@ -166,10 +166,8 @@ class Networks:
                 bridge.enable_forwarding(ipv6=True)
 
     async def _look_for_obstacles(self) -> None:
-        found: list[str] = []
-        for network in self._catalog.list():
-            if network.driver == "bridge":
-                found += await firewall.find_obstacles(network.bridge, self._firewall.table)
+        bridges = [network.bridge for network in self._catalog.list() if network.bridge]
+        found = await firewall.find_obstacles(bridges, self._firewall.table)
         for text in found:
             if text not in self.obstacles:
                 _log.warning("%s", text)
