@@ -36,7 +36,6 @@ TCP_IDLE_S = 10.0
 _PLAIN_UDP_BYTES = 512
 _MOST_UDP_BYTES = 65535
 _HEADER_BYTES = 12
-_DNS_PORT = 53
 _CACHED = 512
 
 _log = logging.getLogger("barque.network")
@@ -48,6 +47,7 @@ class Upstream:
 
     address: str
     inside: bool
+    port: int = 53
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Resolver:
         """Ask one server under an id of ours. Raises OSError."""
         loop = asyncio.get_running_loop()
         with await self._open_socket(upstream, kind) as asked:
-            await loop.sock_connect(asked, (upstream.address, _DNS_PORT))
+            await loop.sock_connect(asked, (upstream.address, upstream.port))
             sent = secrets.token_bytes(2) + query[2:]
             if kind == socket.SOCK_STREAM:
                 await loop.sock_sendall(asked, len(sent).to_bytes(2, "big") + sent)
