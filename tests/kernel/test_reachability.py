@@ -154,6 +154,19 @@ class World:
     records: dict[str, ContainerRecord] = field(default_factory=dict)
     servers: dict[tuple[str, str, int], list[socket.socket]] = field(default_factory=dict)
 
+    def add(self, name: str, digit: str, network: str, ports: dict[str, list[PortBinding]]) -> None:
+        """Start a container: a namespace that is wired up, with servers in it."""
+        host = HostConfig(port_bindings=dict(ports) or None)
+        record = self.records[name] = container(digit, mode=network, host=host)
+        attachment = self.networks.attach(record)
+        inside = self.namespaces[name] = new_namespace()
+        with entered(inside):
+            configure(attachment.interfaces, self.namespaces["host"])
+        (endpoint,) = attachment.networks.values()
+        self.addresses[name] = endpoint.ip_address
+        self.addresses[f"{name}6"] = endpoint.global_ipv6_address
+        self.serve(name, 80, 81, 82, 84)
+
     def serve(self, name: str, *ports: int) -> None:
         """Listen at ports of IPv4 and IPv6, TCP and UDP."""
         with entered(self.namespaces[name]):
@@ -285,21 +298,7 @@ async def make_world(root: Path) -> World:
     for name in NETWORKS:
         await world.networks.create(request(name))
     for number, (name, network) in enumerate(WHERE.items(), start=1):
-        record = container(
-            f"{number:x}",
-            mode=network,
-            host=HostConfig(port_bindings=dict(PORTS.get(name, {})) or None),
-        )
-        records[name] = record
-        attachment = world.networks.attach(record)
-        inside = new_namespace()
-        with entered(inside):
-            configure(attachment.interfaces, host)
-        world.namespaces[name] = inside
-        (endpoint,) = attachment.networks.values()
-        world.addresses[name] = endpoint.ip_address
-        world.addresses[f"{name}6"] = endpoint.global_ipv6_address
-        world.serve(name, 80, 81, 82, 84)
+        world.add(name, f"{number:x}", network, PORTS.get(name, {}))
     world.serve("outside", 7777)
     world.serve("host", 22222)
     return world
@@ -391,6 +390,30 @@ def test_ports_go_with_their_container(tmp_path: Path) -> None:
             world.networks.attach(clash)
         stranger.close()
         world.networks.attach(clash)
+        world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_udp_flows_follow_a_port_to_where_it_leads_now(tmp_path: Path) -> None:
+    async def check() -> None:
+        world = await make_world(tmp_path)
+        with entered(world.namespaces["outside"]):
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.connect(("192.0.2.1", 8053))
+        client.send(b"question")
+        async with asyncio.timeout(5):
+            assert await _first(world.servers["web", "udp", 80], stream=False) == "192.0.2.9"
+        world.networks.release(world.records["web"].id)
+        world.add("next", "f", "a", PORTS["web"])
+        async with asyncio.timeout(5):
+            asked = asyncio.ensure_future(_first(world.servers["next", "udp", 80], stream=False))
+            while not asked.done():
+                client.send(b"question")  # the same flow goes on all the while
+                await asyncio.sleep(0.02)
+        assert asked.result() == "192.0.2.9"
+        client.close()
         world.networks.close()
 
     run(check())
