@@ -374,7 +374,7 @@ def test_obstacles_are_named(tmp_path: Path) -> None:
     assert networks.obstacles == []
     chain = "{ type filter hook forward priority 0; policy drop; };"
     subprocess.run(["nft", f"table ip other {{ chain FORWARD {chain} }}"], check=True)
-    asyncio.run(networks.setup())
+    asyncio.run(networks.look_for_obstacles())
     (warning,) = networks.obstacles
     assert BRIDGE in warning
 

@@ -331,6 +331,9 @@ class FakeNetworks:
     def close(self) -> None:
         pass
 
+    async def look_for_obstacles(self) -> None:
+        pass
+
     async def open_namespace(self, record: ContainerRecord, attachment: Attachment) -> None:
         return None
 

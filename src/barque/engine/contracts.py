@@ -154,6 +154,10 @@ class NetworkService(Protocol):
         """Warnings about other firewalls of this host."""
         ...
 
+    async def look_for_obstacles(self) -> None:
+        """Bring ``obstacles`` up to date."""
+        ...
+
     async def setup(self, records: Iterable[ContainerRecord], /) -> None:
         """Make what the host needs, for the containers of the last engine. Idempotent."""
         ...

@@ -121,6 +121,7 @@ class Engine:
         await self.networks.networks.setup(self.registry.records())
         await self.reconciliation.run()
         self.background.start(self.networks.resume(), "resolvers")
+        self.background.start(self.networks.networks.look_for_obstacles(), "other firewalls")
         self.background.start(self.reaper.run(), "trash reaper")
         self.background.start(self._checkpoint(), "database checkpoint")
         self.background.start(self.reconciliation.start_by_policy(), "restart policies")

@@ -151,7 +151,6 @@ class Networks:
             return
         await self._enforce()
         self._firewall.watch()
-        await self._look_for_obstacles()
 
     async def _enforce(self) -> None:
         """Put the rules in force, then what is safe under them only."""
@@ -165,7 +164,8 @@ class Networks:
             if any(network.enable_ipv6 for network in bridges):
                 bridge.enable_forwarding(ipv6=True)
 
-    async def _look_for_obstacles(self) -> None:
+    async def look_for_obstacles(self) -> None:
+        """Bring ``obstacles`` up to date; log what is new."""
         bridges = [network.bridge for network in self._catalog.list() if network.bridge]
         found = await firewall.find_obstacles(bridges, self._firewall.table)
         for text in found:
@@ -218,7 +218,7 @@ class Networks:
                 self._catalog.discard(record)
                 raise
             self._firewall.watch()
-            await self._look_for_obstacles()
+            await self.look_for_obstacles()
         return record
 
     async def remove(self, ref: str) -> NetworkRecord:
