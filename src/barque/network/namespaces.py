@@ -8,6 +8,7 @@ there: sockets keep the namespace in which they were opened.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -166,12 +167,7 @@ def _open_resolver() -> ResolverSockets:
             (socket.IPPROTO_UDP, udp.getsockname()[1]),
             (socket.IPPROTO_TCP, tcp.getsockname()[1]),
         ]
-        with nftables.Nftables() as tables:
-            tables.batch(
-                nftables.redirect_locally(_TABLE, socket.inet_aton(RESOLVER), 53, targets),
-                "redirect the resolver's port in",
-                _TABLE,
-            )
+        _redirect(targets)
     except OSError as error:
         sockets.close()
         raise KernelError("bind", error.errno or 0, RESOLVER) from error
@@ -179,3 +175,18 @@ def _open_resolver() -> ResolverSockets:
         sockets.close()
         raise
     return sockets
+
+
+def _redirect(targets: list[tuple[int, int]]) -> None:
+    """Lead port 53 of the resolver's address to ``targets``, and no longer to earlier ones."""
+    address = socket.inet_aton(RESOLVER)
+    operation = "redirect the resolver's port in"
+    with nftables.Nftables() as tables:
+        try:
+            new = nftables.redirect_locally(_TABLE, address, 53, targets, replace=False)
+            tables.batch(new, operation, _TABLE)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            again = nftables.redirect_locally(_TABLE, address, 53, targets, replace=True)
+            tables.batch(again, operation, _TABLE)
