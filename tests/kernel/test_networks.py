@@ -371,10 +371,11 @@ def test_without_nft_the_message_says_what_to_do(tmp_path: Path) -> None:
 def test_obstacles_are_named(tmp_path: Path) -> None:
     networks = open_networks(tmp_path)
     asyncio.run(networks.setup())
-    assert asyncio.run(networks.find_obstacles()) == []
+    assert networks.obstacles == []
     chain = "{ type filter hook forward priority 0; policy drop; };"
     subprocess.run(["nft", f"table ip other {{ chain FORWARD {chain} }}"], check=True)
-    (warning,) = asyncio.run(networks.find_obstacles())
+    asyncio.run(networks.look_for_obstacles())
+    (warning,) = networks.obstacles
     assert BRIDGE in warning
 
 

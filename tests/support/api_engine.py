@@ -20,6 +20,7 @@ from barque.engine.clock import SystemClock
 from barque.engine.copying import PathStat
 from barque.engine.creation import Created
 from barque.engine.events import EventBus
+from barque.engine.filters import Filters
 from barque.engine.handle import WaitResult
 from barque.engine.logfiles import LogEntry
 from barque.engine.logs import LogQuery
@@ -35,6 +36,7 @@ from barque.models.api import (
     ExecConfig,
     HostConfig,
     NetworkingConfig,
+    NetworkRequest,
 )
 from barque.models.container import ContainerRecord, ContainerState, ExecRecord, MountPoint
 from barque.models.ids import ContainerId, Digest, ExecId, ImageId
@@ -491,6 +493,7 @@ class FakeNetworks:
     """Networks."""
 
     def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
         self.networks = [
             NetworkRecord(
                 id="9" * 64,
@@ -503,7 +506,29 @@ class FakeNetworks:
             NetworkRecord(id="6" * 64, name="none", driver="null", created="2026-01-01T00:00:00Z"),
         ]
 
-    def list(self) -> list[NetworkRecord]:
+    obstacles: Sequence[str] = ()
+
+    async def create(self, request: NetworkRequest) -> NetworkRecord:
+        record = NetworkRecord(
+            id="5" * 64, name=request.name, driver="bridge", created="2026-01-01T00:00:00Z"
+        )
+        self.calls.append(("create", request))
+        return record
+
+    async def remove(self, ref: str) -> None:
+        self.calls.append(("remove", self.get(ref).name))
+
+    async def prune(self, filters: Filters) -> Sequence[str]:
+        self.calls.append(("prune", filters))
+        return ["old"]
+
+    async def connect(self, ref: str, container: str, asked: EndpointSettings) -> None:
+        self.calls.append(("connect", ref, container, asked))
+
+    async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
+        self.calls.append(("disconnect", ref, container, force))
+
+    def list(self) -> Sequence[NetworkRecord]:
         return self.networks
 
     def get(self, ref: str) -> NetworkRecord:

@@ -264,6 +264,7 @@ def _removed_afterwards(engine: Engine) -> Iterator[Engine]:
             if engine.process is None:
                 engine.start()
             engine.remove_containers()
+            engine.cli("network", "prune", "-f")
         finally:
             engine.stop()
             _unmount_below(engine.root)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -326,8 +326,25 @@ class FakeNetworks:
         self.held: dict[ContainerId, str] = {}
         self.full = False
 
-    async def setup(self) -> None:
+    obstacles: Sequence[str] = ()
+
+    async def setup(self, records: Iterable[ContainerRecord]) -> None:
         pass
+
+    def close(self) -> None:
+        pass
+
+    async def look_for_obstacles(self) -> None:
+        pass
+
+    async def open_namespace(self, record: ContainerRecord, attachment: Attachment) -> None:
+        return None
+
+    def needs_namespace(self, container_id: ContainerId) -> bool:
+        return False
+
+    def rename(self, record: ContainerRecord) -> dict[str, EndpointSettings]:
+        return record.networks
 
     def get(self, ref: str) -> FakeNetwork:
         if ref not in ("bridge", "none", "host"):

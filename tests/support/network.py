@@ -19,7 +19,7 @@ import pytest
 
 from barque.kernel.netlink import LOOPBACK, Netlink, set_link
 from barque.kernel.process import CLONE_NEWNET, setns, unshare
-from barque.models.api import ContainerConfig, EndpointSettings, HostConfig
+from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, PortBinding
 from barque.models.container import ContainerRecord, ContainerState
 from barque.models.ids import ContainerId, ImageId
 
@@ -93,6 +93,7 @@ def container(
     host: HostConfig | None = None,
     running: bool = False,
     networks: dict[str, EndpointSettings] | None = None,
+    ports: dict[str, list[PortBinding]] | None = None,
 ) -> ContainerRecord:
     """A container record whose id is one digit 64 times."""
     host = host or HostConfig()
@@ -107,5 +108,6 @@ def container(
         path="sh",
         args=[],
         networks=networks or {},
+        ports=ports or {},
         state=ContainerState(running=running, started_at="2026-01-01T00:00:00Z"),
     )

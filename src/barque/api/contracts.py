@@ -26,7 +26,14 @@ from barque.engine.top import Processes
 from barque.engine.volumes import Pruned
 from barque.images.record import HistoryLine, Image
 from barque.images.removal import Users
-from barque.models.api import ContainerConfig, ExecConfig, HostConfig, NetworkingConfig
+from barque.models.api import (
+    ContainerConfig,
+    EndpointSettings,
+    ExecConfig,
+    HostConfig,
+    NetworkingConfig,
+    NetworkRequest,
+)
 from barque.models.container import ContainerRecord, ExecRecord
 from barque.models.ids import ContainerId, ExecId, ImageId
 from barque.models.network import NetworkRecord
@@ -184,10 +191,17 @@ class Volumes(Protocol):
 
 
 class Networks(Protocol):
-    """Networks: ``barque.network.service.Networks``."""
+    """Networks: ``barque.engine.networking.Networking``."""
 
+    @property
+    def obstacles(self) -> Sequence[str]: ...
     def list(self) -> Sequence[NetworkRecord]: ...
     def get(self, ref: str) -> NetworkRecord: ...
+    async def create(self, request: NetworkRequest) -> NetworkRecord: ...
+    async def remove(self, ref: str) -> None: ...
+    async def prune(self, filters: Filters) -> Sequence[str]: ...
+    async def connect(self, ref: str, container: str, asked: EndpointSettings) -> None: ...
+    async def disconnect(self, ref: str, container: str, *, force: bool) -> None: ...
 
 
 class System(Protocol):

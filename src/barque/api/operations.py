@@ -101,11 +101,11 @@ works  DELETE  /volumes/{name}                  VolumeDelete              remove
 works  POST    /volumes/prune                   VolumePrune               remove unused volumes
 works  GET     /networks                        NetworkList               list networks
 works  GET     /networks/{id}                   NetworkInspect            inspect a network
-501    DELETE  /networks/{id}                   NetworkDelete             remove a network
-501    POST    /networks/create                 NetworkCreate             create a network
-501    POST    /networks/{id}/connect           NetworkConnect            connect a container to a network
-501    POST    /networks/{id}/disconnect        NetworkDisconnect         disconnect a container from a network
-501    POST    /networks/prune                  NetworkPrune              remove unused networks
+works  DELETE  /networks/{id}                   NetworkDelete             remove a network
+works  POST    /networks/create                 NetworkCreate             create a network
+works  POST    /networks/{id}/connect           NetworkConnect            connect a container to a network
+works  POST    /networks/{id}/disconnect        NetworkDisconnect         disconnect a container from a network
+works  POST    /networks/prune                  NetworkPrune              remove unused networks
 works  GET     /plugins                         PluginList                list plugins (there are none)
 501    GET     /plugins/privileges              GetPluginPrivileges       show what a plugin asks for
 501    POST    /plugins/pull                    PluginPull                install a plugin

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from barque.errors import InvalidArgument
 from barque.models.container import ContainerRecord
 
@@ -46,11 +48,23 @@ def summarise_ports(record: ContainerRecord) -> list[dict[str, Any]]:
     """Return ``Ports`` of a list entry."""
     if not has_ports(record):
         return []
-    return [{"PrivatePort": port, "Type": protocol} for port, protocol in list_exposed(record)]
+    entries: list[dict[str, Any]] = []
+    for port, protocol in list_exposed(record):
+        private = {"PrivatePort": port, "Type": protocol}
+        published = record.ports.get(f"{port}/{protocol}")
+        if not published:
+            entries.append(private)
+            continue
+        entries += [
+            {"IP": binding.host_ip, "PublicPort": int(binding.host_port or 0), **private}
+            for binding in published
+        ]
+    return entries
 
 
 def map_ports(record: ContainerRecord) -> dict[str, Any]:
     """Return ``NetworkSettings.Ports`` of inspect."""
     if not has_ports(record):
         return {}
-    return {f"{port}/{protocol}": None for port, protocol in list_exposed(record)}
+    names = [f"{port}/{protocol}" for port, protocol in list_exposed(record)]
+    return {name: msgspec.to_builtins(record.ports.get(name)) for name in names}

@@ -137,6 +137,11 @@ def make_handlers(
         "NetworkList": networks.list_networks,
         "NetworkListSlash": networks.list_networks,
         "NetworkInspect": networks.inspect,
+        "NetworkCreate": networks.create,
+        "NetworkDelete": networks.remove,
+        "NetworkConnect": networks.connect,
+        "NetworkDisconnect": networks.disconnect,
+        "NetworkPrune": networks.prune,
     }
 
 

@@ -138,12 +138,15 @@ class System:
             "RuncCommit": {"ID": barque.__version__},
             "InitCommit": {"ID": barque.__version__},
             "SecurityOptions": facts.security_options,
-            "Warnings": facts.warnings or None,
+            "Warnings": [*facts.warnings, *self._warn_of_obstacles()] or None,
         }  # fmt: skip
         if call.minor < _EXPECTED_COMMITS_UNTIL:
             for commit in ("ContainerdCommit", "RuncCommit", "InitCommit"):
                 document[commit]["Expected"] = document[commit]["ID"]
         return reply_json(document)
+
+    def _warn_of_obstacles(self) -> list[str]:
+        return [f"WARNING: {text}" for text in self._engine.networks.obstacles]
 
     async def plugin(self, call: Call) -> Reply:
         """Inspect a plugin: there is none. ``docker inspect`` asks, too."""

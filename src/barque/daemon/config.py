@@ -57,6 +57,7 @@ class Options(
     bip: str = ""
     fixed_cidr: str = ""
     mtu: int = 0
+    ip: str = ""
     icc: bool = True
     ip_masq: bool = True
     ip_forward: bool = True
@@ -143,6 +144,7 @@ _FLAGS = (
     _Flag("bip", ("--bip",), "text", "address and subnet of the bridge"),
     _Flag("fixed-cidr", ("--fixed-cidr",), "text", "part of the subnet that is handed out"),
     _Flag("mtu", ("--mtu",), "integer", "MTU of containers' networks"),
+    _Flag("ip", ("--ip",), "text", "address at which ports are published that name none"),
     _Flag("icc", ("--icc",), "flag", "let containers talk to each other"),
     _Flag("ip-masq", ("--ip-masq",), "flag", "translate addresses to the outside"),
     _Flag("ip-forward", ("--ip-forward",), "flag", "turn on the kernel's forwarding"),

@@ -22,6 +22,7 @@ from barque.engine.filters import Filters, get_until, match_labels
 from barque.engine.handle import Handle, WaitResult, parse_condition
 from barque.engine.logs import Batch, LogQuery, Logs
 from barque.engine.names import validate_container_name
+from barque.engine.networking import Networking
 from barque.engine.registry import Registry
 from barque.engine.removal import Removal
 from barque.engine.shims import Client
@@ -50,6 +51,7 @@ class Containers:
     registry: Registry
     creation: Creation
     tasks: Tasks
+    networking: Networking
     removal: Removal
     attaching: Attaching
     log_reader: Logs
@@ -124,6 +126,7 @@ class Containers:
             if name == record.name:
                 raise InvalidArgument("Renaming a container with the same name as its current name")
             self.registry.rename(handle, name)
+            self.networking.rename(handle)
             self.events.publish(handle.record, "rename", oldName=f"/{record.name}")
 
     async def remove(self, ref: str, *, force: bool, volumes: bool) -> None:

@@ -5,13 +5,14 @@ Each is as small as its users need, so that a test can bring a part of its own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from barque.engine.shims import Client, ShimListener, ShimState
 from barque.images.record import Image as StoredImage
 from barque.images.reference import Reference
+from barque.models.api import EndpointSettings, NetworkRequest
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId, ExecId, ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RunConfig
@@ -21,6 +22,7 @@ from barque.models.launch import (
     ExitRecord,
     LogTarget,
 )
+from barque.models.network import NetworkRecord
 from barque.network.attachment import Attachment
 from barque.shim.protocol import Started
 from barque.snapshots.changes import Changes
@@ -170,33 +172,35 @@ class CommittingImages(Protocol):
         ...
 
 
-class NetworkDescription(Protocol):
-    """What events tell of a network."""
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def driver(self) -> str:
-        """Its driver."""
-        ...
-
-
 class NetworkService(Protocol):
     """Addresses and files of containers' networks."""
 
-    async def setup(self) -> None:
-        """Make what the host needs. Idempotent."""
+    @property
+    def obstacles(self) -> Sequence[str]:
+        """Warnings about other firewalls of this host."""
         ...
 
-    def get(self, ref: str, /) -> NetworkDescription:
+    async def look_for_obstacles(self) -> None:
+        """Bring ``obstacles`` up to date."""
+        ...
+
+    async def setup(self, records: Iterable[ContainerRecord], /) -> None:
+        """Make what the host needs, for the containers of the last engine. Idempotent."""
+        ...
+
+    async def create(self, request: NetworkRequest, /) -> NetworkRecord:
+        """Make a network."""
+        ...
+
+    async def remove(self, ref: str, /) -> NetworkRecord:
+        """Remove a network that nobody is on."""
+        ...
+
+    def list(self) -> Sequence[NetworkRecord]:
+        """Return all networks."""
+        ...
+
+    def get(self, ref: str, /) -> NetworkRecord:
         """Return a network. Raises NotFound."""
         ...
 
@@ -206,6 +210,46 @@ class NetworkService(Protocol):
 
     def release(self, container_id: ContainerId, /) -> None:
         """Give them back. Idempotent."""
+        ...
+
+    async def open_namespace(
+        self, record: ContainerRecord, attachment: Attachment, /
+    ) -> int | None:
+        """Return a namespace made ready, or None where the init makes it. It stays theirs."""
+        ...
+
+    def needs_namespace(self, container_id: ContainerId, /) -> bool:
+        """Whether ``resume`` has something to do."""
+        ...
+
+    async def resume(self, record: ContainerRecord, namespace_fd: int, /) -> None:
+        """Go on with a container of the last engine. Takes the descriptor."""
+        ...
+
+    async def connect(
+        self, record: ContainerRecord, ref: str, asked: EndpointSettings, namespace_fd: int, /
+    ) -> Attachment:
+        """Put a running container on a network. Takes the descriptor."""
+        ...
+
+    async def disconnect(
+        self, record: ContainerRecord, name: str, namespace_fd: int, /
+    ) -> Attachment:
+        """Take a running container off a network. Takes the descriptor."""
+        ...
+
+    def rename(self, record: ContainerRecord, /) -> dict[str, EndpointSettings]:
+        """Know a running container by its new name; return its endpoints."""
+        ...
+
+    def update_files(
+        self, record: ContainerRecord, attachment: Attachment, directory: Path, /
+    ) -> None:
+        """Bring the files of a running container up to date."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets; containers go on."""
         ...
 
     def write_files(

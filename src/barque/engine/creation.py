@@ -30,6 +30,8 @@ from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, Net
 from barque.models.container import ContainerRecord, MountPoint
 from barque.models.ids import ContainerId, ImageId
 from barque.models.image import Platform
+from barque.network.endpoints import check_joinable
+from barque.network.modes import DEFAULT_MODES
 from barque.network.refusals import check_supported
 from barque.snapshots.contract import Snapshotter
 
@@ -177,15 +179,30 @@ class Creation:
         mode = host.network_mode
         if mode.startswith(_CONTAINER):
             return {}
-        asked = networking.endpoints_config or {}
-        if mode == "bridge":  # may be switched off; looked up at start
-            return {"bridge": asked.get("bridge") or asked.get("default") or EndpointSettings()}
+        asked: dict[str, EndpointSettings] = {}
+        for ref, endpoint in (networking.endpoints_config or {}).items():
+            asked[self._name_network(ref)] = endpoint or EndpointSettings()
+        main = self._name_network(mode)
+        found = {main: asked.pop(main, EndpointSettings()), **asked}
+        for name, endpoint in found.items():
+            if len(found) > 1:
+                self._check_beside_others(name)
+            with suppress(NotFound):
+                endpoint.network_id = self.networks.get(name).id
+        return found
+
+    def _name_network(self, ref: str) -> str:
+        """Write a network by its name. One that is not there is looked for again by the start."""
+        if ref in DEFAULT_MODES:  # may be switched off
+            return "bridge"
         try:
-            network = self.networks.get(mode)
-        except NotFound:  # the start says so, unless it exists by then
-            return {mode: asked.get(mode) or EndpointSettings()}
-        settings = asked.get(network.name) or asked.get(network.id) or asked.get(mode)
-        return {network.name: settings or EndpointSettings()}
+            return self.networks.get(ref).name
+        except NotFound:
+            return ref
+
+    def _check_beside_others(self, name: str) -> None:
+        with suppress(NotFound):
+            check_joinable(self.networks.get(name))
 
 
 def check_platform(shown: str, image: Image, platform: str | None) -> list[str]:

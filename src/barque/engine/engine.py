@@ -29,6 +29,7 @@ from barque.engine.files import ContainerFiles
 from barque.engine.launching import Launcher, SeccompFilters
 from barque.engine.layout import Layout
 from barque.engine.logs import Logs
+from barque.engine.networking import Networking
 from barque.engine.reconcile import Reconciliation
 from barque.engine.registry import Registry
 from barque.engine.removal import Removal
@@ -97,7 +98,7 @@ class Engine:
     execs: Execs
     images: ImageService
     volumes: Volumes
-    networks: Networks
+    networks: Networking
     events: EventBus
     system: SystemInfo
     registry: Registry
@@ -119,9 +120,11 @@ class Engine:
         self.snapshots.recover()
         self.images.recover()
         self.volumes.recover()
-        await self.networks.setup()
+        await self.networks.networks.setup(self.registry.records())
         await self.reconciliation.run()
         await self.files.recover()
+        self.background.start(self.networks.resume(), "resolvers")
+        self.background.start(self.networks.networks.look_for_obstacles(), "other firewalls")
         self.background.start(self.reaper.run(), "trash reaper")
         self.background.start(self._checkpoint(), "database checkpoint")
         self.background.start(self.reconciliation.start_by_policy(), "restart policies")
@@ -143,6 +146,7 @@ class Engine:
     async def _close(self) -> None:
         self.shims.close()
         await self.background.close()
+        self.networks.networks.close()
         self.execs.close()
         self.events.close()
         self.watcher.close()
@@ -215,6 +219,17 @@ def build_engine(
         clock=clock,
         open_cgroup=cgroups,
     )
+    networking = Networking(
+        networks=networks,
+        registry=registry,
+        tasks=tasks,
+        shims=shims,
+        events=events,
+        bus=bus,
+        layout=layout,
+        background=background,
+        clock=clock,
+    )
     execs = Execs(registry, shims, launcher, events)
     logs = Logs(watcher, clock)
     containers = Containers(
@@ -233,6 +248,7 @@ def build_engine(
             defaults=config.defaults,
         ),
         tasks=tasks,
+        networking=networking,
         removal=removal,
         attaching=Attaching(shims, tasks, logs, events),
         log_reader=logs,
@@ -262,7 +278,7 @@ def build_engine(
         execs=execs,
         images=images,
         volumes=volumes,
-        networks=networks,
+        networks=networking,
         events=bus,
         system=SystemInfo(SettingStore(database), facts, config.storage_driver, config.data_root),
         registry=registry,

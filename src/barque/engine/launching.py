@@ -67,7 +67,10 @@ class Launcher:
             attachment = self.networks.attach(handle.record)
             undo.callback(self._undo, handle, handle.record)
             record = self.registry.replace(
-                handle, networks=attachment.networks, sandbox_id=attachment.sandbox_id
+                handle,
+                networks=attachment.networks,
+                ports=attachment.ports,
+                sandbox_id=attachment.sandbox_id,
             )
             self._publish_networks(record, "connect")
             self.events.volumes_mounted(record)
@@ -75,11 +78,15 @@ class Launcher:
             seccomp_path = await self.seccomp.path_for(record)
             with ExitStack() as namespaces:
                 joins, fds = await self._open_joined(record, attachment, namespaces)
+                ready = await self.networks.open_namespace(record, attachment)
+                if ready is not None:
+                    joins["network"] = len(fds)
+                    fds.append(ready)
                 launch = build_launch(
                     record,
                     rootfs=self._rootfs(record),
                     files=self.networks.files_directory(record, self.layout.containers),
-                    interfaces=attachment.interfaces,
+                    interfaces=attachment.interfaces if ready is None else [],
                     joins=joins,
                     seccomp_path=seccomp_path,
                     facts=self.facts,
@@ -115,7 +122,7 @@ class Launcher:
         """Give back what a start took that failed."""
         self.networks.release(handle.id)
         self.publish_release(handle.record)
-        self.registry.replace(handle, networks=before.networks, sandbox_id="")
+        self.registry.replace(handle, networks=before.networks, ports={}, sandbox_id="")
 
     def release(self, record: ContainerRecord) -> dict[str, EndpointSettings]:
         """Give back the addresses of a run that has ended; return the settings without them."""

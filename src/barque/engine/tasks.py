@@ -178,6 +178,7 @@ class Tasks:
         self._registry.replace(
             handle,
             networks=networks,
+            ports={},
             sandbox_id="",
             state=replace(
                 record.state,

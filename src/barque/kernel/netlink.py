@@ -36,6 +36,7 @@ NLM_F_ACK = 0x4
 NLM_F_ROOT = 0x100
 NLM_F_MATCH = 0x200
 NLM_F_DUMP = NLM_F_ROOT | NLM_F_MATCH
+NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLM_F_CAPPED = 0x100
@@ -81,6 +82,7 @@ IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INFO_SLAVE_KIND = 4
 IFLA_INFO_SLAVE_DATA = 5
+IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 VETH_INFO_PEER = 1
 RTEXT_FILTER_SKIP_STATS = 1 << 3
@@ -275,12 +277,21 @@ def add_veth(
 
 def isolate_port(index: int) -> Request:
     """Let the bridge pass nothing between this port and other isolated ones (Linux 4.18)."""
+    return _set_port(index, IFLA_BRPORT_ISOLATED, "isolate port")
+
+
+def reflect_port(index: int) -> Request:
+    """Let the bridge send back by this port what came by it (hairpin mode)."""
+    return _set_port(index, IFLA_BRPORT_MODE, "set hairpin mode of port")
+
+
+def _set_port(index: int, flag: int, operation: str) -> Request:
     body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + nested(
         IFLA_LINKINFO,
         attribute(IFLA_INFO_SLAVE_KIND, b"bridge"),
-        nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_ISOLATED, b"\1")),
+        nested(IFLA_INFO_SLAVE_DATA, attribute(flag, b"\1")),
     )
-    return Request(RTM_NEWLINK, 0, body, "isolate port", f"index {index}")
+    return Request(RTM_NEWLINK, 0, body, operation, f"index {index}")
 
 
 def delete_link(index: int) -> Request:
@@ -319,13 +330,21 @@ def add_default_route(index: int, gateway: str) -> Request:
 
     The interface must be up and have an address in the gateway's subnet.
     """
+    return _default_route(index, gateway, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def replace_default_route(index: int, gateway: str) -> Request:
+    """As ``add_default_route``, in the place of the default route there is."""
+    return _default_route(index, gateway, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def _default_route(index: int, gateway: str, flags: int) -> Request:
     family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
     body = (
         _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
         + attribute(RTA_GATEWAY, socket.inet_pton(family, gateway))
         + _u32(RTA_OIF, index)
     )
-    flags = NLM_F_CREATE | NLM_F_EXCL
     return Request(RTM_NEWROUTE, flags, body, "add default route via", gateway)
 
 

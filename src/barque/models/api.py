@@ -260,6 +260,47 @@ class NetworkingConfig(_Api):
     endpoints_config: dict[str, EndpointSettings] | None = None
 
 
+class IpamPool(_Api):
+    """A subnet asked for."""
+
+    subnet: str = ""
+    ip_range: str = msgspec.field(default="", name="IPRange")
+    gateway: str = ""
+    auxiliary_addresses: dict[str, str] | None = None
+
+
+class Ipam(_Api):
+    """Address management asked for."""
+
+    driver: str = ""
+    options: dict[str, str] | None = None
+    config: list[IpamPool] | None = None
+
+
+class ConfigReference(_Api):
+    """The network whose configuration is taken."""
+
+    network: str = ""
+
+
+class NetworkRequest(_Api):
+    """Body of NetworkCreate."""
+
+    name: str = ""
+    driver: str = ""
+    scope: str = ""
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    config_only: bool = False
+    config_from: ConfigReference | None = None
+    enable_ipv4: bool | None = msgspec.field(default=None, name="EnableIPv4")
+    enable_ipv6: bool | None = msgspec.field(default=None, name="EnableIPv6")
+    ipam: Ipam | None = msgspec.field(default=None, name="IPAM")
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+
 class ExecConfig(_Api):
     """A process to run in a running container."""
 

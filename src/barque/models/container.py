@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from barque.models.api import ContainerConfig, EndpointSettings, HostConfig
+from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, PortBinding
 from barque.models.ids import ContainerId, ExecId, ImageId
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -88,6 +88,8 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     mounts: list[MountPoint] = []
     networks: dict[str, EndpointSettings] = {}
     """By network name: what was asked at create, and what is while running."""
+    ports: dict[str, list[PortBinding]] = {}
+    """What is published while running, by ``80/tcp``: the host's addresses and ports."""
     sandbox_id: str = ""
     snapshot: str = ""
     """Key of the writable snapshot."""

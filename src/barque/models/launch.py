@@ -45,6 +45,9 @@ class Interface(msgspec.Struct, kw_only=True):
     mtu: int = 1500
     isolated: bool = False
     """The bridge passes nothing between this port and other isolated ones."""
+    reflected: bool = False
+    """The bridge sends back what is meant for where it came from: a container that reaches
+    itself by a published port, where bridged packets pass the firewall (br_netfilter)."""
 
 
 class UserNames(msgspec.Struct, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 OPTION_BRIDGE = "com.docker.network.bridge.name"
@@ -9,15 +11,47 @@ OPTION_DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 OPTION_ICC = "com.docker.network.bridge.enable_icc"
 OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 OPTION_HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+OPTION_GATEWAY_MODE_4 = "com.docker.network.bridge.gateway_mode_ipv4"
+OPTION_GATEWAY_MODE_6 = "com.docker.network.bridge.gateway_mode_ipv6"
+OPTION_INHIBIT_4 = "com.docker.network.bridge.inhibit_ipv4"
 OPTION_MTU = "com.docker.network.driver.mtu"
+OPTION_PREFIX = "com.docker.network.container_iface_prefix"
+OPTION_HOST_4 = "com.docker.network.host_ipv4"
+OPTION_HOST_6 = "com.docker.network.host_ipv6"
+
+DEFAULT_MTU = 1500
+
+GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
+"""How a network meets the outside; see docs/networks.md."""
 
 
 class IpamConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A subnet of a network, in CIDR form. ``ip_range`` narrows what is handed out."""
+    """A subnet of a network, in CIDR form. ``ip_range`` narrows what is handed out.
+
+    ``auxiliary`` are addresses, by a name of the user's choice, that others than containers
+    have. ``given`` says that the user chose the subnet.
+    """
 
     subnet: str
     gateway: str
     ip_range: str = ""
+    auxiliary: dict[str, str] = {}
+    given: bool = False
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.subnet else 4
+
+    @property
+    def prefix_length(self) -> int:
+        """Of the subnet."""
+        return int(self.subnet.rpartition("/")[2])
+
+    @property
+    def gateway_cidr(self) -> str:
+        """The gateway as an interface's address."""
+        return f"{self.gateway}/{self.prefix_length}"
 
 
 class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,28 +63,82 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     scope: str = "local"
     internal: bool = False
+    attachable: bool = False
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
     ipam: list[IpamConfig] = []
+    ipam_options: dict[str, str] | None = None
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     adopted: bool = False
     """The bridge was there before us, and stays when the network goes."""
 
+    def find_pool(self, version: int) -> IpamConfig | None:
+        """Return the subnet of IP ``version``, if the network has one."""
+        return next((pool for pool in self.ipam if pool.version == version), None)
+
     @property
     def subnet(self) -> str:
-        """The IPv4 subnet, or "" for a network without addresses."""
-        return self.ipam[0].subnet if self.ipam else ""
+        """The IPv4 subnet, or "" for a network without one."""
+        pool = self.find_pool(4)
+        return pool.subnet if pool else ""
 
     @property
     def gateway(self) -> str:
         """The bridge's IPv4 address, or ""."""
-        return self.ipam[0].gateway if self.ipam else ""
+        pool = self.find_pool(4)
+        return pool.gateway if pool else ""
 
     @property
     def bridge(self) -> str:
         """The bridge device's name, or ""."""
-        return self.options.get(OPTION_BRIDGE, "")
+        if self.driver != "bridge":
+            return ""
+        return self.options.get(OPTION_BRIDGE) or f"br-{self.id[:12]}"
 
     @property
     def mtu(self) -> int:
         """MTU of the network's interfaces in bytes."""
-        return int(self.options.get(OPTION_MTU, "1500"))
+        return int(self.options.get(OPTION_MTU) or DEFAULT_MTU)
+
+    @property
+    def icc(self) -> bool:
+        """Whether its containers may talk to each other."""
+        return is_on(self.options, OPTION_ICC)
+
+    @property
+    def masquerade(self) -> bool:
+        """Whether what leaves for elsewhere takes the host's address."""
+        return is_on(self.options, OPTION_MASQUERADE) and not self.internal
+
+    @property
+    def interface_prefix(self) -> str:
+        """What the names of interfaces in containers begin with."""
+        return self.options.get(OPTION_PREFIX) or "eth"
+
+    def gateway_mode(self, version: int) -> str:
+        """Return the mode of IP ``version``: a GatewayMode."""
+        option = OPTION_GATEWAY_MODE_4 if version == 4 else OPTION_GATEWAY_MODE_6
+        return self.options.get(option) or "nat"
+
+    def has_host_address(self, version: int) -> bool:
+        """Whether the host has an address on the bridge."""
+        inhibited = version == 4 and is_on(self.options, OPTION_INHIBIT_4, default=False)
+        return self.gateway_mode(version) != "isolated" and not inhibited
+
+    def route_gateway(self, version: int) -> str:
+        """Return the default gateway of containers, "" if the network has no way out."""
+        pool = self.find_pool(version)
+        if pool is None or self.internal:
+            return ""
+        return pool.gateway
+
+
+TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
+def is_on(options: dict[str, str], name: str, *, default: bool = True) -> bool:
+    """Read a boolean option, checked when the network was made."""
+    value = options.get(name, "")
+    return value in TRUE if value else default

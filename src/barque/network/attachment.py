@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barque.models.api import EndpointSettings
+from barque.models.api import EndpointSettings, PortBinding
 from barque.models.ids import ContainerId
 from barque.models.launch import Interface
 
@@ -20,11 +20,15 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     interfaces: list[Interface] = []
     networks: dict[str, EndpointSettings] = {}
     """What the record's ``networks`` is while running."""
+    ports: dict[str, list[PortBinding]] = {}
+    """What the record's ``ports`` is while running: by ``80/tcp``."""
     sandbox_id: str = ""
     join: ContainerId | None = None
     """Share the network namespace (and the files) of this container."""
     host: bool = False
     """Stay in the host's network namespace."""
+    named: bool = False
+    """On a network of the user's own: names are resolved there, by 127.0.0.11."""
 
 
 def clear_endpoints(networks: Mapping[str, EndpointSettings]) -> dict[str, EndpointSettings]:

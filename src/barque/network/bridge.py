@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Interface, ip_interface, ip_network
 from pathlib import Path
 
 from barque.errors import FailedPrecondition, KernelError
@@ -17,10 +18,15 @@ from barque.kernel.netlink import (
     set_link,
 )
 from barque.network.config import AddressPool
-from barque.network.ipam import choose_subnet
+from barque.network.ipam import AnyAddress, AnyNetwork, choose_subnet, find_overlap
 
 _SYS_NET = Path("/proc/sys/net")
 _ATTEMPTS = 16
+_CONTAINERS_END = re.compile(r"veth[0-9a-f]{7}")
+_EXHAUSTED = (
+    "all predefined address pools have been fully subnetted: every one overlaps a route of this "
+    "host or another network; give the subnet yourself, or other pools (default-address-pools)"
+)
 
 
 def make_mac() -> str:
@@ -29,28 +35,28 @@ def make_mac() -> str:
     return bytes([first & 0xFC | 0x02, *rest]).hex(":")
 
 
-def open_bridge(
+def open_default_bridge(
     name: str,
     *,
     mtu: int,
     fixed: IPv4Interface | None,
     preferred: IPv4Interface | None,
     pools: Iterable[AddressPool],
-    nameservers: Iterable[IPv4Address] = (),
+    avoided: Iterable[AnyNetwork] = (),
 ) -> IPv4Interface:
-    """Bring the bridge ``name`` up, creating it if it is missing, and return its address.
+    """Bring the default network's bridge up, creating it if it is missing; return its address.
 
     That is the gateway of its containers. It is, in this order: ``fixed`` (others are taken
     off the device); the one that an existing device has; ``preferred`` (that of the last run)
     if it is free on this host; the first of the first subnet of ``pools`` that overlaps no
-    route of the host and none of ``nameservers``. An existing device keeps its MTU.
+    route of the host and none of ``avoided``. An existing device keeps its MTU.
 
     Raises FailedPrecondition if the name belongs to a device that is no bridge or if no
     subnet is free, KernelError.
     """
     with Netlink() as netlink:
         index = _find_or_add(netlink, name, mtu)
-        _silence_ipv6(name)
+        _set_up(name, ipv6=False)
         current = [
             IPv4Interface(address.cidr)
             for address in netlink.addresses()
@@ -66,9 +72,29 @@ def open_bridge(
         elif current:
             address = current[0]
         else:
-            address = _claim(netlink, index, preferred, list(pools), list(nameservers))
+            address = _claim(netlink, index, preferred, list(pools), list(avoided))
         netlink.execute(set_link(index, up=True))
         return address
+
+
+def open_bridge(name: str, *, mtu: int, addresses: Sequence[str], ipv6: bool) -> None:
+    """Bring the bridge ``name`` up with exactly ``addresses`` (CIDR) of those given by us.
+
+    Creates it if it is missing; what an existing device has besides stays. Idempotent. Raises
+    FailedPrecondition if the name belongs to a device that is no bridge, KernelError.
+    """
+    with Netlink() as netlink:
+        index = _find_or_add(netlink, name, mtu)
+        _set_up(name, ipv6=ipv6)
+        have = {
+            str(ip_interface(address.cidr))
+            for address in netlink.addresses()
+            if address.ifindex == index
+        }
+        for cidr in addresses:
+            if str(ip_interface(cidr)) not in have:
+                netlink.execute(add_address(index, cidr))
+        netlink.execute(set_link(index, up=True))
 
 
 def has_device(name: str) -> bool:
@@ -77,21 +103,85 @@ def has_device(name: str) -> bool:
         return netlink.find_index(name) is not None
 
 
-def delete_bridge(name: str) -> bool:
-    """Remove the bridge ``name`` unless it still has ports; say whether it is gone."""
+def delete_bridge(name: str, *, leaving: bool = False) -> bool:
+    """Remove the bridge ``name`` unless it still has ports; say whether it is gone.
+
+    ``leaving``: no container is on it any more. The kernel takes interfaces of those that were
+    away a while after their last process, and they do not count.
+    """
     with Netlink() as netlink:
         index = netlink.find_index(name)
         if index is None:
             return True
-        if any(link.master == index for link in netlink.links()):
+        ports = [link.name for link in netlink.links() if link.master == index]
+        if any(not (leaving and _CONTAINERS_END.fullmatch(port)) for port in ports):
             return False
         netlink.execute(delete_link(index))
         return True
 
 
-def enable_forwarding() -> None:
-    """Let the host forward IPv4 packets between its interfaces."""
-    _write(_SYS_NET / "ipv4/ip_forward", "1")
+def take_addresses(name: str, addresses: Sequence[str]) -> None:
+    """Take from an adopted bridge what we gave it. A device that is gone has nothing."""
+    with Netlink() as netlink:
+        index = netlink.find_index(name)
+        if index is None:
+            return
+        ours = {str(ip_interface(cidr)) for cidr in addresses}
+        for address in netlink.addresses():
+            if address.ifindex == index and str(ip_interface(address.cidr)) in ours:
+                netlink.execute(delete_address(index, address.cidr))
+
+
+def pick_subnet(
+    pools: Iterable[AddressPool], occupied: Iterable[AnyNetwork], version: int
+) -> AnyNetwork:
+    """Return a subnet of ``pools`` that neither the host nor ``occupied`` uses.
+
+    Raises FailedPrecondition when there is none.
+    """
+    with Netlink() as netlink:
+        busy = [*_occupied(netlink, 0), *occupied]
+    subnet = choose_subnet(pools, busy, version)
+    if subnet is None:
+        raise FailedPrecondition(_EXHAUSTED)
+    return subnet
+
+
+def find_conflict(subnet: AnyNetwork, device: str) -> str:
+    """Return the device whose addresses overlap ``subnet``, "" if none but ``device`` has any."""
+    with Netlink() as netlink:
+        names = {link.ifindex: link.name for link in netlink.links()}
+        for address in netlink.addresses():
+            owner = names.get(address.ifindex, "")
+            if owner != device and find_overlap(subnet, [ip_interface(address.cidr).network]):
+                return owner
+    return ""
+
+
+def enable_forwarding(*, ipv6: bool = False) -> None:
+    """Let the host forward packets between its interfaces."""
+    if ipv6:
+        _write(_SYS_NET / "ipv6/conf/default/forwarding", "1")
+        _write(_SYS_NET / "ipv6/conf/all/forwarding", "1")
+    else:
+        _write(_SYS_NET / "ipv4/ip_forward", "1")
+
+
+def has_ipv6() -> bool:
+    """Whether this host has IPv6 switched on."""
+    try:
+        return (_SYS_NET / "ipv6/conf/lo/disable_ipv6").read_text().strip() == "0"
+    except OSError:
+        return False
+
+
+def route_loopback(name: str) -> None:
+    """Let packets from 127.0.0.0/8 of the host leave by the bridge, and their answers in.
+
+    To be called when our table is in force: it drops what others on the bridge send to
+    127.0.0.0/8, which this would let in as well.
+    """
+    _write(_SYS_NET / f"ipv4/conf/{name}/route_localnet", "1")
 
 
 def _find_or_add(netlink: Netlink, name: str, mtu: int) -> int:
@@ -114,7 +204,7 @@ def _claim(
     index: int,
     preferred: IPv4Interface | None,
     pools: list[AddressPool],
-    nameservers: list[IPv4Address],
+    avoided: list[AnyNetwork],
 ) -> IPv4Interface:
     """Give the bridge the address of a free subnet.
 
@@ -122,48 +212,54 @@ def _claim(
     subnet is used by another device withdraws and looks again.
     """
     for _ in range(_ATTEMPTS):
-        occupied = _occupied(netlink, index) + [IPv4Network(server) for server in nameservers]
-        if preferred and not any(preferred.network.overlaps(other) for other in occupied):
+        occupied = [*_occupied(netlink, index), *avoided]
+        if preferred and find_overlap(preferred.network, occupied) is None:
             address = preferred
         else:
             subnet = choose_subnet(pools, occupied)
             if subnet is None:
-                raise FailedPrecondition(
-                    "all predefined address pools have been fully subnetted: every one overlaps "
-                    "a route of this host; give the bridge an address (bip) or other pools "
-                    "(default-address-pools)"
-                )
-            address = IPv4Interface((subnet.network_address + 1, subnet.prefixlen))
+                raise FailedPrecondition(_EXHAUSTED)
+            address = IPv4Interface((int(subnet.network_address) + 1, subnet.prefixlen))
         netlink.execute(add_address(index, str(address)))
         others = [
-            IPv4Interface(other.cidr).network
+            ip_interface(other.cidr).network
             for other in netlink.addresses()
-            if other.ifindex != index and ":" not in other.cidr
+            if other.ifindex != index
         ]
-        if not any(address.network.overlaps(other) for other in others):
+        if find_overlap(address.network, others) is None:
             return address
         netlink.execute(delete_address(index, str(address)))
     raise FailedPrecondition("no subnet could be claimed: others take addresses at the same time")
 
 
-def _occupied(netlink: Netlink, index: int) -> list[IPv4Network]:
-    networks = [
-        IPv4Network(route.destination)
-        for route in netlink.routes()
-        if ":" not in route.destination and route.ifindex != index
+def _occupied(netlink: Netlink, index: int) -> list[AnyNetwork]:
+    """Return what the host's routes and addresses cover, those of the device ``index`` apart."""
+    networks: list[AnyNetwork] = [
+        ip_network(route.destination) for route in netlink.routes() if route.ifindex != index
     ]
     networks += [
-        IPv4Interface(address.cidr).network
+        ip_interface(address.cidr).network
         for address in netlink.addresses()
-        if ":" not in address.cidr and address.ifindex != index
+        if address.ifindex != index
     ]
     return [network for network in networks if network.prefixlen]
 
 
-def _silence_ipv6(name: str) -> None:
-    """Believe no router advertisements of containers (CVE-2020-13401)."""
+def host_networks(addresses: Iterable[AnyAddress]) -> list[AnyNetwork]:
+    """Return each address as a network of one."""
+    return [ip_network(address) for address in addresses]
+
+
+def _set_up(name: str, *, ipv6: bool) -> None:
+    """Believe no router advertisements of containers (CVE-2020-13401); IPv6 as asked."""
+    _write_ipv6(name, "accept_ra", "0")
+    if ipv6:
+        _write_ipv6(name, "disable_ipv6", "0")
+
+
+def _write_ipv6(name: str, key: str, value: str) -> None:
     try:
-        _write(_SYS_NET / f"ipv6/conf/{name}/accept_ra", "0")
+        _write(_SYS_NET / f"ipv6/conf/{name}/{key}", value)
     except KernelError as error:
         if not isinstance(error.__cause__, FileNotFoundError):  # a kernel without IPv6
             raise

@@ -12,7 +12,6 @@ import msgspec
 from barque.errors import InvalidArgument
 
 DEFAULT_BRIDGE = "barque0"
-DEFAULT_MTU = 1500
 
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,14}")
 
@@ -46,6 +45,8 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     fixed_cidr: str = ""
     """The part of the subnet that is handed out."""
     mtu: int = 0
+    ip: str = ""
+    """Where ports of the default network are published that name no address."""
     icc: bool = True
     """Containers on the default network may talk to each other."""
     ip_masq: bool = True
@@ -80,13 +81,18 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
         if self.fixed_cidr:
             _parse("fixed-cidr", self.fixed_cidr, ipaddress.IPv4Network)
         for pool in self.default_address_pools:
-            base = _parse("default-address-pools", pool.base, ipaddress.IPv4Network)
-            if not base.prefixlen <= pool.size <= 30:
+            base = _parse("default-address-pools", pool.base, ipaddress.ip_network)
+            most = base.max_prefixlen - 2
+            if not base.prefixlen <= pool.size <= most:
                 raise InvalidArgument(
                     f"default-address-pools: size {pool.size} of {pool.base} must be "
-                    f"{base.prefixlen} to 30"
+                    f"{base.prefixlen} to {most}"
                 )
-        for key, addresses in (("dns", self.dns), ("host-gateway-ips", self.host_gateway_ips)):
+        for key, addresses in (
+            ("dns", self.dns),
+            ("host-gateway-ips", self.host_gateway_ips),
+            ("ip", [self.ip] if self.ip else []),
+        ):
             for address in addresses:
                 _parse(key, address, ipaddress.ip_address)
 

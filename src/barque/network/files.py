@@ -123,6 +123,30 @@ def render_resolv_conf(
     return "\n".join([*lines, *others]) + "\n"
 
 
+def render_own_resolv_conf(
+    host: str,
+    resolver: str,
+    *,
+    servers: Sequence[str] = (),
+    search: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> str:
+    """Return /etc/resolv.conf of a container whose names ``resolver`` resolves.
+
+    Search domains and options as in ``render_resolv_conf``; the servers that are asked for
+    other names stand in a comment.
+    """
+    asked = list(servers) or [f"host({server})" for server in list_nameservers(host)]
+    text = render_resolv_conf(host, servers=[resolver], search=search, options=options)
+    lines = text.splitlines()
+    place = next((n for n, line in enumerate(lines) if line.startswith("options ")), None)
+    if place is None:
+        lines.append("options ndots:0")
+    elif "ndots:" not in lines[place]:
+        lines[place] += " ndots:0"
+    return "\n".join([*lines, "", f"# ExtServers: [{' '.join(asked)}]"]) + "\n"
+
+
 def list_nameservers(text: str) -> list[str]:
     """Return the servers that a resolv.conf names."""
     lines = (line.split() for line in text.splitlines())

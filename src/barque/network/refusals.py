@@ -6,17 +6,15 @@ The texts are those of dockerd, on which clients match.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from barque.errors import InvalidArgument, NotImplementedHere
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
 from barque.network.files import parse_extra_host
-
-CONTAINER_PREFIX = "container:"
-DEFAULT_MODES = frozenset({"", "default", "bridge"})
-PREDEFINED = frozenset({"bridge", "host", "none", "default"})
+from barque.network.modes import CONTAINER_PREFIX, PREDEFINED
+from barque.network.ports import parse_bindings
 
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
-_UNPUBLISHED_MODES = frozenset({"host", "none"})
 
 
 def check_supported(
@@ -24,7 +22,7 @@ def check_supported(
     config: ContainerConfig | None = None,
     networking: NetworkingConfig | None = None,
 ) -> None:
-    """Refuse what contradicts itself (InvalidArgument) or is not built (NotImplementedHere).
+    """Refuse what contradicts itself (InvalidArgument).
 
     Publishing with mode host or none is discarded, as by dockerd, and not refused.
     """
@@ -40,24 +38,8 @@ def check_supported(
             "conflicting options: host type networking can't be used with links. "
             "This would result in undefined behavior"
         )
-    if host.links:
-        raise NotImplementedHere(
-            "legacy links (--link) are not implemented in this version of barque"
-        )
-    published = any((host.port_bindings or {}).values()) or (
-        host.publish_all_ports and bool(config.exposed_ports)
-    )
-    if published and mode not in _UNPUBLISHED_MODES:
-        raise NotImplementedHere(
-            "publishing ports (-p, -P) is not implemented in this version of barque: reach the "
-            "container by its address, or run it with --network host"
-        )
+    parse_bindings(host.port_bindings, config.exposed_ports or ())
     endpoints = (networking.endpoints_config if networking else None) or {}
-    if len(endpoints) > 1:
-        raise NotImplementedHere(
-            "a container on several networks is not implemented in this version of barque: "
-            f"name one of {', '.join(sorted(endpoints))}"
-        )
     for name, endpoint in endpoints.items():
         if endpoint is not None:
             check_endpoint(name, endpoint)
@@ -66,9 +48,21 @@ def check_supported(
 def check_endpoint(network: str, endpoint: EndpointSettings) -> None:
     """Refuse what predefined networks do not give (InvalidArgument), and broken addresses."""
     check_mac(endpoint.mac_address)
+    ipam = endpoint.ipam_config
+    if ipam:
+        _check_address(ipam.ipv4_address, 4)
+        _check_address(ipam.ipv6_address, 6)
+        if ipam.link_local_ips:
+            raise NotImplementedHere(
+                "link-local addresses of endpoints (--link-local-ip) are not implemented in this "
+                "version of barque"
+            )
+    for option in endpoint.driver_opts or ():
+        raise NotImplementedHere(
+            f"endpoint option {option} is not implemented in this version of barque"
+        )
     if network not in PREDEFINED:
         return
-    ipam = endpoint.ipam_config
     if ipam and (ipam.ipv4_address or ipam.ipv6_address):
         raise InvalidArgument(
             "user-specified IP address is supported on user-defined networks only"
@@ -77,6 +71,17 @@ def check_endpoint(network: str, endpoint: EndpointSettings) -> None:
         raise InvalidArgument(
             "network-scoped alias is supported only for containers in user defined networks"
         )
+
+
+def _check_address(text: str, version: int) -> None:
+    if not text:
+        return
+    try:
+        fits = ip_address(text).version == version
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InvalidArgument(f"invalid endpoint settings:\ninvalid IPv{version} address: {text}")
 
 
 def check_mac(mac: str) -> None:

@@ -1,4 +1,4 @@
-"""Networks: the predefined ones, and the containers on them.
+"""Networks: those there are, and the containers on them.
 
 ========= ====== ==============================================================
 name      driver a container on it
@@ -6,24 +6,29 @@ name      driver a container on it
 bridge    bridge has a namespace of its own, an address, a way out through NAT
 host      host   is in the host's namespace
 none      null   has a namespace of its own with nothing but ``lo``
+others    bridge as on ``bridge``, and names of containers are resolved
 ========= ====== ==============================================================
 
-An address is held from ``attach`` to ``release``. Holders are recorded in the database, so
-that an engine that was killed knows them when it comes back; everything in the kernel is
-either made again by ``setup`` or goes with the container's namespace.
+What a container has (addresses, ports, names) it has from ``attach`` to ``release``. Holders of
+addresses are in the database and ports in the container's record, so that an engine that was
+killed knows them when it comes back; everything in the kernel is either made again by ``setup``
+and ``resume`` or goes with the container's namespace.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import logging
 import os
 import secrets
 import socket
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import NoReturn
 
 from msgspec import structs
 
@@ -31,42 +36,70 @@ from barque.errors import (
     Conflict,
     FailedPrecondition,
     InvalidArgument,
-    NotFound,
-    NotImplementedHere,
+    KernelError,
+    PermissionDenied,
 )
-from barque.models.api import EndpointSettings
+from barque.kernel.conntrack import forget_udp
+from barque.models.api import EndpointSettings, NetworkRequest
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
 from barque.models.launch import Interface
-from barque.models.network import (
-    OPTION_BRIDGE,
-    OPTION_DEFAULT_BRIDGE,
-    OPTION_HOST_BINDING,
-    OPTION_ICC,
-    OPTION_MASQUERADE,
-    OPTION_MTU,
-    IpamConfig,
-    NetworkRecord,
-)
+from barque.models.network import OPTION_HOST_BINDING, NetworkRecord
 from barque.network import bridge, files, firewall
 from barque.network.attachment import Attachment
-from barque.network.config import DEFAULT_MTU, AddressPool, NetworkConfig
-from barque.network.ipam import Addresses, AddressesExhausted
-from barque.network.refusals import CONTAINER_PREFIX, DEFAULT_MODES, check_endpoint, check_mac
+from barque.network.catalog import Catalog
+from barque.network.config import NetworkConfig
+from barque.network.containerfiles import ContainerFiles, read
+from barque.network.endpoints import (
+    BRIDGE,
+    Asked,
+    Target,
+    check_joinable,
+    choose_gateway,
+    find_target,
+    host_interface,
+    is_named,
+    list_asked,
+    list_dns_names,
+    list_ways,
+    make_interface,
+    order_for_names,
+)
+from barque.network.firewall import Firewall
+from barque.network.modes import CONTAINER_PREFIX, DEFAULT_MODES, PREDEFINED
+from barque.network.names import Named, Names
+from barque.network.namespaces import (
+    ResolverSockets,
+    add_interface,
+    call_in_thread,
+    make_namespace,
+    open_resolver,
+    open_socket,
+    remove_interface,
+    set_ways,
+)
+from barque.network.ports import Held, PortAllocator, parse_bindings
+from barque.network.refusals import check_endpoint, check_mac
+from barque.network.relay import Relay
+from barque.network.resolver import Resolver, Upstream, View
 from barque.store.database import Database
 from barque.store.networks import NetworkStore
 
-BRIDGE, HOST, NONE = "bridge", "host", "none"
-
 _ID_BYTES = 32
-_FILE_MODE = 0o644
-_MOST_SHARERS = 32
-_SECOND_NS = 1_000_000_000
-_OUR_MARK_NS = 1
-"""Nanoseconds in the modification time of a resolv.conf that is as we wrote it. A writer's time
-is the kernel's clock, which hits them once in a thousand million; a second file with a hash
-would cost every start a tenth of a millisecond."""
-_IPV6_OFF = frozenset({"net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.lo.disable_ipv6"})
+
+_log = logging.getLogger("barque.network")
+
+
+@dataclass
+class _Place:
+    """What a running container has, beside its addresses."""
+
+    asked: list[Asked]
+    """Its bridge networks, with their endpoints as they are."""
+    held: Held = field(default_factory=Held)
+    resolver: Resolver | None = None
+    namespace_fd: int = -1
+    """Of the container's network namespace, where something is done in it now and then."""
 
 
 class Networks:
@@ -82,109 +115,153 @@ class Networks:
         id, name or prefix, and raises NotFound. Raises InvalidArgument for bad settings.
         """
         config.validate()
-        self._store = NetworkStore(database)
         self._config = config
         self._containers = containers
-        self._records = {record.name: record for record in self._store.list()}
-        self._addresses: Addresses | None = None
-        self._held: dict[ContainerId, str] = {}
+        self._catalog = Catalog(NetworkStore(database), config)
+        self._places: dict[ContainerId, _Place] = {}
+        self._names = Names()
+        self._ports = PortAllocator(ipv6=bridge.has_ipv6())
+        self._relay = Relay()
+        own = config.device or hashlib.sha256(os.fsencode(database.path)).hexdigest()[:12]
+        self._firewall = Firewall(firewall.table_name(own), self._catalog.list)
+        self._changing = asyncio.Lock()
+        self._forgetting: set[asyncio.Task[None]] = set()
+        self._files = ContainerFiles(config, self._catalog.find, containers)
+        self.obstacles: list[str] = []
+        """Warnings about other firewalls of this host that stop our traffic."""
 
-    async def setup(self) -> None:
-        """Make what the networks need on the host: records, bridge, sysctls, rules.
+    # The engine's life
 
-        Idempotent: run at every start of the engine, it repairs what a crash or somebody
-        else left half done, and keeps the subnet as long as it can.
+    async def setup(self, records: Iterable[ContainerRecord] = ()) -> None:
+        """Make what the networks need on the host: records, bridges, sysctls, rules.
+
+        ``records`` are the containers of the last engine: the ports of those that run stay
+        published all the while. Idempotent: run at every start of the engine, it repairs what
+        a crash or somebody else left half done, and keeps subnets as long as it can.
 
         Raises FailedPrecondition (no nft, no free subnet, name taken by another kind of
         device), InvalidArgument (settings that contradict each other), KernelError.
         """
-        for name, driver in ((HOST, "host"), (NONE, "null")):
-            if name not in self._records:
-                self._save(_new_record(name, driver))
-        device = self._config.device
-        previous = self._records.get(BRIDGE)
-        if not device:
-            if previous is not None:
-                self._store.delete(previous.id)
-                del self._records[BRIDGE]
+        self._catalog.open_predefined()
+        self._catalog.restore()
+        for record in records:
+            if record.state.running and record.id not in self._places:
+                self._retake(record)
+        if not any(network.driver == "bridge" for network in self._catalog.list()):
             return
-        self._save(self._open_default_bridge(device, previous))
-        if self._config.ip_forward:
+        await self._enforce()
+        self._firewall.watch()
+
+    async def _enforce(self) -> None:
+        """Put the rules in force, then what is safe under them only."""
+        await self._firewall.apply()
+        bridges = [network for network in self._catalog.list() if network.driver == "bridge"]
+        for network in bridges:
+            if bridge.has_device(network.bridge):
+                bridge.route_loopback(network.bridge)
+        if self._config.ip_forward and bridges:
             bridge.enable_forwarding()
-        await firewall.apply(
-            firewall.render_ruleset(firewall.table_name(device), self._records[BRIDGE])
-        )
+            if any(network.enable_ipv6 for network in bridges):
+                bridge.enable_forwarding(ipv6=True)
+
+    async def look_for_obstacles(self) -> None:
+        """Bring ``obstacles`` up to date; log what is new."""
+        bridges = [network.bridge for network in self._catalog.list() if network.bridge]
+        found = await firewall.find_obstacles(bridges, self._firewall.table)
+        for text in found:
+            if text not in self.obstacles:
+                _log.warning("%s", text)
+        self.obstacles = found
+
+    def close(self) -> None:
+        """Let go of sockets. Networks and containers go on, resolvers wait for the next engine."""
+        self._firewall.close()
+        self._relay.close()
+        for place in self._places.values():
+            place.held.close()
+            self._close_inside(place)
 
     async def teardown(self) -> bool:
-        """Remove the bridge, if we made it, and our rules; say whether all is gone.
+        """Remove the bridges that we made, and our rules; say whether all is gone.
 
-        For uninstalling. Nothing is removed while a container is on the bridge. A stopping
+        For uninstalling. Nothing is removed while a container is on a bridge. A stopping
         engine does not call this: containers outlive it.
         """
-        record = self._records.get(BRIDGE)
-        if record is None:
-            return True
-        if not record.adopted and not bridge.delete_bridge(record.bridge):
-            return False
-        await firewall.delete_table(firewall.table_name(record.bridge))
+        self._firewall.close()
+        for record in self._catalog.list():
+            if record.bridge and not record.adopted and not bridge.delete_bridge(record.bridge):
+                return False
+        await firewall.delete_table(self._firewall.table)
         return True
 
-    async def find_obstacles(self) -> list[str]:
-        """Return warnings about other firewalls of this host that stop our traffic."""
-        record = self._records.get(BRIDGE)
-        return await firewall.find_obstacles(record.bridge) if record else []
+    # Networks
 
     def list(self) -> list[NetworkRecord]:
         """Return all networks, by name."""
-        return [self._records[name] for name in sorted(self._records)]
+        return self._catalog.list()
 
     def get(self, ref: str) -> NetworkRecord:
         """Return the network with this id, else this name, else this prefix of its id.
 
         Raises NotFound, or InvalidArgument for a prefix of several.
         """
-        for record in self._records.values():
-            if record.id == ref:
-                return record
-        if ref in self._records:
-            return self._records[ref]
-        found = [record for record in self._records.values() if ref and record.id.startswith(ref)]
-        if len(found) > 1:
-            raise InvalidArgument(
-                f"network {ref} is ambiguous ({len(found)} matches found based on ID prefix)"
-            )
-        if not found:
-            raise NotFound(f"network {ref} not found")
-        return found[0]
+        return self._catalog.get(ref)
 
-    def create(self) -> NoReturn:
-        """Networks of the user's own are not there yet."""
-        raise NotImplementedHere("network create is not implemented in this version of barque")
+    async def create(self, request: NetworkRequest) -> NetworkRecord:
+        """Make a network. Raises what ``Catalog.plan`` raises; nothing is left then."""
+        async with self._changing:
+            record = self._catalog.plan(request)
+            self._catalog.add(record)
+            try:
+                await self._enforce()
+            except BaseException:
+                self._catalog.discard(record)
+                raise
+            self._firewall.watch()
+            await self.look_for_obstacles()
+        return record
 
-    def remove(self) -> NoReturn:
-        """Networks of the user's own are not there yet."""
-        raise NotImplementedHere("network rm is not implemented in this version of barque")
+    async def remove(self, ref: str) -> NetworkRecord:
+        """Remove a network that no running container is on; return what it was.
 
-    def connect(self) -> NoReturn:
-        """Networks of the user's own are not there yet."""
-        raise NotImplementedHere("network connect is not implemented in this version of barque")
+        Raises NotFound, PermissionDenied with docker's texts, FailedPrecondition.
+        """
+        async with self._changing:
+            record = self._catalog.get(ref)
+            if record.name in PREDEFINED:
+                raise PermissionDenied(
+                    f"{record.name} is a pre-defined network and cannot be removed"
+                )
+            if members := self._list_members(record.name):
+                shown = ", ".join(f'name:"{name}" id:"{id_[:12]}"' for name, id_ in members)
+                raise PermissionDenied(
+                    f"error while removing network: network {record.name} has active endpoints "
+                    f"({shown})"
+                )
+            self._catalog.discard(record)
+            await self._firewall.apply()
+        return record
 
-    def disconnect(self) -> NoReturn:
-        """Networks of the user's own are not there yet."""
-        raise NotImplementedHere("network disconnect is not implemented in this version of barque")
+    def _list_members(self, network: str) -> Sequence[tuple[str, str]]:
+        """Return (container's name, endpoint's id) of who is on a network now."""
+        return [
+            (self._containers(holder).name, asked.endpoint.endpoint_id)
+            for holder, place in self._places.items()
+            for asked in place.asked
+            if asked.network.name == network
+        ]
 
-    def prune(self) -> NoReturn:
-        """Networks of the user's own are not there yet."""
-        raise NotImplementedHere("network prune is not implemented in this version of barque")
+    # Runs of containers
 
     def attach(self, record: ContainerRecord) -> Attachment:
-        """Give a container that is about to start its place on the network.
+        """Give a container that is about to start its place on its networks.
 
-        Takes an address, to be given back with ``release`` when the run ends or the start
-        fails. Attaching anew gives back what the container still holds.
+        Takes addresses and ports, to be given back with ``release`` when the run ends or the
+        start fails. Attaching anew gives back what the container still holds.
 
         Raises NotFound (no such network or container), Conflict (the container to share with
-        does not run), FailedPrecondition (no address is free), InvalidArgument.
+        does not run), FailedPrecondition (no address or port is free), InvalidArgument,
+        PermissionDenied (the address is taken).
         """
         self.release(record.id)
         mode = record.host_config.network_mode
@@ -192,173 +269,421 @@ class Networks:
             return Attachment(join=self._sharer(record, mode.removeprefix(CONTAINER_PREFIX)))
         sandbox_id = secrets.token_hex(_ID_BYTES)
         disabled = mode in DEFAULT_MODES and not self._config.device
-        if record.config.network_disabled or disabled:
+        if record.config.network_disabled or (disabled and len(record.networks) < 2):
             return Attachment(sandbox_id=sandbox_id)
-        network = self.get(BRIDGE if mode in DEFAULT_MODES else mode)
-        asked = _asked(record, network, mode)
-        check_endpoint(network.name, asked)
-        endpoint = structs.replace(
-            asked, network_id=network.id, endpoint_id=secrets.token_hex(_ID_BYTES)
-        )
-        if network.driver != "bridge":
-            return Attachment(
-                networks={network.name: endpoint},
-                sandbox_id=sandbox_id,
-                host=network.driver == "host",
+        asked = list_asked(record, self._catalog.get)
+        for network, endpoint in asked:
+            check_endpoint(network.name, endpoint)
+        main = asked[0].network
+        if main.driver != "bridge":
+            endpoint = structs.replace(
+                asked[0].endpoint,
+                network_id=main.id,
+                endpoint_id=secrets.token_hex(_ID_BYTES),
             )
-        mac = endpoint.mac_address or record.config.mac_address or bridge.make_mac()
-        check_mac(mac)
-        address = self._hold(record.id, network)
-        prefix = IPv4Network(network.subnet).prefixlen
-        interface = Interface(
-            name="eth0",
-            # Not derived from the container: the kernel takes the interface of the last run
-            # away in the background, and a restart may come earlier.
-            host_name=f"veth{sandbox_id[:7]}",
-            bridge=network.bridge,
-            mac=mac,
-            addresses=[f"{address}/{prefix}"],
-            gateway=network.gateway,
-            mtu=network.mtu,
-            isolated=network.options.get(OPTION_ICC) == "false",
+            return Attachment(
+                networks={main.name: endpoint}, sandbox_id=sandbox_id, host=main.driver == "host"
+            )
+        with ExitStack() as undo:
+            undo.callback(self.release, record.id)
+            attachment = self._attach_bridged(record, asked, sandbox_id)
+            undo.pop_all()
+        return attachment
+
+    def _attach_bridged(
+        self, record: ContainerRecord, asked: Sequence[Asked], sandbox_id: str
+    ) -> Attachment:
+        place = self._places[record.id] = _Place([])
+        interfaces: list[Interface] = []
+        for number, (network, endpoint) in enumerate(asked):
+            mac = endpoint.mac_address or (record.config.mac_address if not number else "")
+            joined = self._join(record, network, structs.replace(endpoint, mac_address=mac))
+            place.asked.append(Asked(network, joined))
+            name = f"{network.interface_prefix}{number}"
+            interfaces.append(make_interface(network, joined, name))
+        for version in (4, 6):
+            way = choose_gateway(place.asked, version)
+            for (network, _), interface in zip(place.asked, interfaces, strict=True):
+                if network.name == way and version == 4:
+                    interface.gateway = network.route_gateway(4)
+                elif network.name == way:
+                    interface.gateway6 = network.route_gateway(6)
+        self._publish_ports(record, place)
+        for interface in interfaces:
+            interface.reflected = bool(place.held.ports)
+        for network, endpoint in place.asked:
+            self._publish_names(record, network, endpoint)
+        return Attachment(
+            interfaces=interfaces,
+            networks={network.name: endpoint for network, endpoint in place.asked},
+            ports=place.held.published,
+            sandbox_id=sandbox_id,
+            named=is_named(place.asked),
         )
-        endpoint = structs.replace(
+
+    def _join(
+        self, record: ContainerRecord, network: NetworkRecord, endpoint: EndpointSettings
+    ) -> EndpointSettings:
+        """Take the addresses of one endpoint; return it as it is from now on."""
+        mac = endpoint.mac_address or bridge.make_mac()
+        check_mac(mac)
+        if not bridge.has_device(network.bridge):
+            self._reopen(network)
+        wanted = endpoint.ipam_config
+        asked = {
+            4: wanted.ipv4_address if wanted else "",
+            6: wanted.ipv6_address if wanted else "",
+        }
+        found: dict[int, str] = {}
+        for version in (4, 6):
+            pool = network.find_pool(version)
+            if pool is None:
+                if asked[version]:
+                    raise InvalidArgument(_outside(asked[version]))
+                continue
+            _check_within(asked[version], pool.subnet)
+            found[version] = self._catalog.hold(record.id, network, version, asked[version])
+        four, six = network.find_pool(4), network.find_pool(6)
+        return structs.replace(
             endpoint,
             mac_address=mac,
-            ip_address=str(address),
-            ip_prefix_len=prefix,
-            gateway=network.gateway,
+            network_id=network.id,
+            endpoint_id=secrets.token_hex(_ID_BYTES),
+            ip_address=found.get(4, ""),
+            ip_prefix_len=four.prefix_length if four else 0,
+            gateway=four.gateway if four and not network.internal else "",
+            global_ipv6_address=found.get(6, ""),
+            global_ipv6_prefix_len=six.prefix_length if six else 0,
+            ipv6_gateway=six.gateway if six and not network.internal else "",
+            dns_names=list_dns_names(record, endpoint) if network.name != BRIDGE else None,
         )
-        return Attachment(
-            interfaces=[interface], networks={network.name: endpoint}, sandbox_id=sandbox_id
+
+    def _reopen(self, network: NetworkRecord) -> None:
+        """Somebody removed the bridge: make it again, with the rules that speak of it by name."""
+        _log.warning(
+            "the bridge %s of network %s is gone: made again", network.bridge, network.name
         )
+        self._catalog.open_bridge(network)
+        bridge.route_loopback(network.bridge)
+
+    def _publish_ports(self, record: ContainerRecord, place: _Place) -> None:
+        host = record.host_config
+        wanted = parse_bindings(
+            host.port_bindings,
+            record.config.exposed_ports or (),
+            publish_all=host.publish_all_ports,
+        )
+        if not wanted:
+            return
+        way = place.asked[0].network
+        target, who = find_target(place.asked)
+        for network, endpoint in place.asked:
+            if network.name == choose_gateway(place.asked, 4):
+                way, who = network, f"{record.name} ({endpoint.endpoint_id})"
+        default_ip = way.options.get(OPTION_HOST_BINDING, "")
+        place.held = self._ports.hold(wanted, target, default_ip=default_ip, who=who or record.name)
+        self._open_ports(place.held, target)
+
+    def _open_ports(self, held: Held, target: Target) -> None:
+        self._firewall.publish(held.ports)
+        self._forget_flows(held)
+        for listener, _, port in held.listeners:
+            self._relay.start(listener, target.ipv6 or target.ipv4, port)
+
+    def _forget_flows(self, held: Held) -> None:
+        """Let UDP flows that the kernel knows follow the port to where it leads now."""
+        ports = {port.host_port for port in held.ports if port.protocol == "udp"} - {0}
+        if not ports:
+            return
+
+        async def forget() -> None:
+            try:
+                await call_in_thread(partial(forget_udp, ports))
+            except KernelError as error:
+                _log.warning("flows to UDP ports %s may go astray: %s", sorted(ports), error)
+
+        task = asyncio.get_running_loop().create_task(forget())
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    def _close_ports(self, place: _Place) -> None:
+        for listener, _, _ in place.held.listeners:
+            self._relay.stop(listener)
+        self._firewall.withdraw(place.held.ports)
+        self._forget_flows(place.held)
+        self._ports.release(place.held)
+        place.held = Held()
+
+    def _publish_names(
+        self, record: ContainerRecord, network: NetworkRecord, endpoint: EndpointSettings
+    ) -> None:
+        if network.name == BRIDGE:
+            return
+        addresses = filter(None, (endpoint.ip_address, endpoint.global_ipv6_address))
+        names = endpoint.dns_names or list_dns_names(record, endpoint)
+        self._names.put(network.name, record.id, Named(tuple(names), tuple(addresses)))
+
+    def rename(self, record: ContainerRecord) -> dict[str, EndpointSettings]:
+        """A container has another name: let it be found by it; return its endpoints anew."""
+        place = self._places.get(record.id)
+        if place is None:
+            return record.networks
+        endpoints = dict(record.networks)
+        for number, (network, endpoint) in enumerate(place.asked):
+            if network.name == BRIDGE:
+                continue
+            named = structs.replace(endpoint, dns_names=list_dns_names(record, endpoint))
+            place.asked[number] = Asked(network, named)
+            endpoints[network.name] = named
+            self._publish_names(record, network, named)
+        return endpoints
 
     def release(self, id: ContainerId) -> None:  # noqa: A002 - the Engine API's word
         """Give back what the container holds. Idempotent."""
-        address = self._held.pop(id, None)
-        if address is None:
-            return
-        network = self._records.get(BRIDGE)
-        if network is not None:
-            self._store.delete_address(network.id, address)
-        if self._addresses is not None:
-            self._addresses.free(IPv4Address(address))
+        place = self._places.pop(id, None)
+        if place is not None:
+            self._close_ports(place)
+            self._close_inside(place)
+            for network, _ in place.asked:
+                self._names.remove(network.name, id)
+        self._catalog.free(id)
+
+    @staticmethod
+    def _close_inside(place: _Place) -> None:
+        if place.resolver is not None:
+            place.resolver.close()
+            place.resolver = None
+        if place.namespace_fd >= 0:
+            os.close(place.namespace_fd)
+            place.namespace_fd = -1
 
     def holders(self) -> frozenset[ContainerId]:
         """Return who holds an address: after a crash, release those that do not run."""
-        return frozenset(self._held)
+        return self._catalog.holders() | frozenset(self._places)
+
+    # Inside of containers
+
+    async def open_namespace(self, record: ContainerRecord, attachment: Attachment) -> int | None:
+        """Return a descriptor of a namespace made ready for the container, or None.
+
+        It is made for containers with a resolver, which has to answer before their program
+        runs; the others' init makes it. The descriptor stays ours.
+        """
+        if not attachment.named:
+            return None
+        work = partial(make_namespace, attachment.interfaces)
+        made, sockets = await call_in_thread(work, _dispose)
+        place = self._places.get(record.id)
+        if place is None:
+            _dispose((made, sockets))
+            raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
+        place.namespace_fd = made
+        self._start_resolver(record, place, sockets)
+        return made
+
+    def _start_resolver(
+        self, record: ContainerRecord, place: _Place, sockets: ResolverSockets
+    ) -> None:
+        async def connect(upstream: Upstream, kind: int) -> socket.socket:
+            family = socket.AF_INET6 if ":" in upstream.address else socket.AF_INET
+            if not upstream.inside:
+                return socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            work = partial(open_socket, os.dup(place.namespace_fd), family, kind)
+            return await call_in_thread(work, socket.socket.close)
+
+        view = self._view(record, place)
+        place.resolver = Resolver(sockets, self._names, view, connect)
+
+    def _view(self, record: ContainerRecord, place: _Place) -> View:
+        asked = record.host_config
+        inside = bool(asked.dns)
+        servers = asked.dns or self._config.dns
+        if not servers:
+            servers = files.list_nameservers(read("/etc/resolv.conf"))
+        ways_out = any(not network.internal for network, _ in place.asked)
+        options = [*(asked.dns_options or self._config.dns_opts)]
+        return View(
+            networks=tuple(name for name in order_for_names(place.asked) if name != BRIDGE),
+            links={
+                network.name: _parse_links(endpoint.links)
+                for network, endpoint in place.asked
+                if endpoint.links
+            },
+            upstreams=tuple(Upstream(server, inside) for server in servers)
+            if ways_out or inside
+            else (),
+            keep_single_labels=any(
+                option.startswith("ndots:") and option != "ndots:0" for option in options
+            ),
+        )
+
+    def _retake(self, record: ContainerRecord) -> None:
+        """Know again what a container of the last engine has, from its record."""
+        place = _Place([])
+        for name, endpoint in record.networks.items():
+            network = self._catalog.find(name)
+            if network is not None and network.driver == "bridge" and endpoint.endpoint_id:
+                place.asked.append(Asked(network, endpoint))
+                self._publish_names(record, network, endpoint)
+        if not place.asked:
+            return
+        self._places[record.id] = place
+        if not record.ports:
+            return
+        target, who = find_target(place.asked)
+        place.held, warnings = self._ports.retake(record.ports, target, who=who or record.name)
+        for warning in warnings:
+            _log.warning("container %s: %s", record.id[:12], warning)
+        self._firewall.replace_ports([*self._firewall.ports, *place.held.ports])
+        for listener, _, port in place.held.listeners:
+            self._relay.start(listener, target.ipv6 or target.ipv4, port)
+
+    def needs_namespace(self, id: ContainerId) -> bool:  # noqa: A002 - the Engine API's word
+        """Whether ``resume`` has something to do in a container that was taken over."""
+        place = self._places.get(id)
+        return place is not None and place.resolver is None and is_named(place.asked)
+
+    async def resume(self, record: ContainerRecord, namespace_fd: int) -> None:
+        """Resolve names again for a container that an earlier engine started.
+
+        Takes the descriptor of its network namespace.
+        """
+        place = self._places.get(record.id)
+        if place is None or place.namespace_fd >= 0:
+            os.close(namespace_fd)
+            return
+        place.namespace_fd = namespace_fd
+        sockets = await call_in_thread(
+            partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
+        )
+        if self._places.get(record.id) is not place or place.namespace_fd < 0:
+            sockets.close()
+            return
+        self._start_resolver(record, place, sockets)
+
+    async def connect(
+        self, record: ContainerRecord, ref: str, asked: EndpointSettings, namespace_fd: int
+    ) -> Attachment:
+        """Put a running container on one more network, at once.
+
+        Takes the descriptor of its network namespace. Returns what it has from now on; on
+        failure it has what it had. Raises as ``attach``, and PermissionDenied if it is on the
+        network already.
+        """
+        with ExitStack() as undo:
+            undo.callback(os.close, namespace_fd)
+            network = self._catalog.get(ref)
+            place = self._places.get(record.id)
+            if place is None:
+                raise Conflict(f"container {record.id[:12]} has no network to be added to")
+            self._check_connect(record, place, network)
+            check_endpoint(network.name, asked)
+            undo.callback(self._leave, record, place, network)
+            joined = self._join(record, network, asked)
+            place.asked.append(Asked(network, joined))
+            interface = make_interface(network, joined, network.interface_prefix)
+            interface.reflected = bool(place.held.ports or record.host_config.port_bindings)
+            before = list_ways(place.asked[:-1])
+            after = list_ways(place.asked)
+            changed = [way for way in after if way not in before]
+            await call_in_thread(partial(add_interface, namespace_fd, interface, changed))
+            undo.callback(remove_interface, interface.host_name)
+            if after != before:
+                self._move_ports(record, place)
+            if is_named(place.asked) and place.resolver is None:
+                sockets = await call_in_thread(
+                    partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
+                )
+                place.namespace_fd = os.dup(namespace_fd)
+                self._start_resolver(record, place, sockets)
+            self._publish_names(record, network, joined)
+            if place.resolver is not None:
+                place.resolver.view = self._view(record, place)
+            undo.pop_all()
+            os.close(namespace_fd)
+        return self._now(place, record)
+
+    @staticmethod
+    def _check_connect(record: ContainerRecord, place: _Place, network: NetworkRecord) -> None:
+        check_joinable(network)
+        if any(network.name == there.name for there, _ in place.asked):
+            raise PermissionDenied(
+                f"endpoint with name {record.name} already exists in network {network.name}"
+            )
+
+    def _leave(self, record: ContainerRecord, place: _Place, network: NetworkRecord) -> None:
+        place.asked = [asked for asked in place.asked if asked.network.name != network.name]
+        self._names.remove(network.name, record.id)
+        self._catalog.free(record.id, network.id)
+
+    async def disconnect(self, record: ContainerRecord, name: str, namespace_fd: int) -> Attachment:
+        """Take a running container off a network, at once. Takes the descriptor.
+
+        Returns what it has from now on. Raises FailedPrecondition if it is not on it.
+        """
+        try:
+            place = self._places.get(record.id)
+            endpoint = (
+                next((asked.endpoint for asked in place.asked if asked.network.name == name), None)
+                if place
+                else None
+            )
+            if place is None or endpoint is None:
+                raise FailedPrecondition(
+                    f"container {record.id} is not connected to network {name}"
+                )
+            before = list_ways(place.asked)
+            network = self._catalog.get(name)
+            remove_interface(host_interface(endpoint))
+            self._leave(record, place, network)
+            after = list_ways(place.asked)
+            if after != before:
+                await call_in_thread(partial(set_ways, namespace_fd, after))
+                self._move_ports(record, place)
+            if place.resolver is not None:
+                place.resolver.view = self._view(record, place)
+        finally:
+            os.close(namespace_fd)
+        return self._now(place, record)
+
+    def _move_ports(self, record: ContainerRecord, place: _Place) -> None:
+        """The way out is another: published ports lead there, under the same numbers."""
+        if not place.held.published and not record.host_config.port_bindings:
+            return
+        published = place.held.published
+        self._close_ports(place)
+        target, who = find_target(place.asked)
+        if not (target.ipv4 or target.ipv6):
+            return
+        if not published:
+            self._publish_ports(record, place)
+            return
+        place.held, warnings = self._ports.retake(published, target, who=who or record.name)
+        for warning in warnings:
+            _log.warning("container %s: %s", record.id[:12], warning)
+        self._open_ports(place.held, target)
+
+    def _now(self, place: _Place, record: ContainerRecord) -> Attachment:
+        return Attachment(
+            networks={network.name: endpoint for network, endpoint in place.asked},
+            ports=place.held.published,
+            sandbox_id=record.sandbox_id,
+            named=is_named(place.asked),
+        )
 
     def files_directory(self, record: ContainerRecord, containers: Path) -> Path:
-        """Return where the container's hosts, hostname and resolv.conf are.
-
-        ``containers`` is the directory of all containers' directories. A container that
-        shares another's network uses the other's files. Raises NotFound.
-        """
-        for _ in range(_MOST_SHARERS):
-            mode = record.host_config.network_mode
-            if not mode.startswith(CONTAINER_PREFIX):
-                return containers / record.id
-            record = self._containers(mode.removeprefix(CONTAINER_PREFIX))
-        raise InvalidArgument("network mode container:ID leads round in a circle")
+        """Return where the container's files are; see ``ContainerFiles``."""
+        return self._files.directory(record, containers)
 
     def write_files(self, record: ContainerRecord, attachment: Attachment, directory: Path) -> None:
-        """Write hosts, hostname and resolv.conf (0644) into ``directory``.
+        """Write hosts, hostname and resolv.conf for a start; see ``ContainerFiles``."""
+        self._files.write(record, attachment, directory)
 
-        Files are overwritten in place, as containers that share them have them mounted. A
-        resolv.conf that was edited in the container is kept. Writes nothing for a container
-        that shares another's.
-        """
-        if attachment.join is not None:
-            return
-        hostname = record.config.hostname
-        if not hostname:
-            hostname = socket.gethostname() if attachment.host else record.id[:12]
-        _write(directory / "hostname", f"{hostname}\n")
-        _write(directory / "hosts", self._hosts(record, attachment, hostname))
-        content = self._resolv_conf(record, attachment)
-        target = directory / "resolv.conf"
-        if not _is_edited(target):
-            _write(target, content)
-            _mark(target)
-
-    def _open_default_bridge(self, device: str, previous: NetworkRecord | None) -> NetworkRecord:
-        config = self._config
-        record = previous or _new_record(BRIDGE, "bridge")
-        if record.bridge != device:
-            # Recorded before the device is made: after a crash in between it is ours.
-            record = structs.replace(
-                record, options={OPTION_BRIDGE: device}, adopted=bridge.has_device(device)
-            )
-            self._save(record)
-        ip_range = IPv4Network(config.fixed_cidr) if config.fixed_cidr else None
-        pools = config.pools
-        if ip_range is not None:
-            pools = (AddressPool(base=str(ip_range), size=ip_range.prefixlen),)
-        address = bridge.open_bridge(
-            device,
-            mtu=config.mtu or DEFAULT_MTU,
-            fixed=IPv4Interface(config.bip) if config.bip else None,
-            preferred=_interface(record.ipam[0]) if record.ipam and ip_range is None else None,
-            pools=pools,
-            nameservers=[
-                IPv4Address(server)
-                for server in files.list_nameservers(files.read_host_resolv_conf(_read))
-                if ":" not in server
-            ],
-        )
-        subnet = address.network
-        if ip_range is not None and not ip_range.subnet_of(subnet):
-            raise InvalidArgument(f"fixed-cidr {ip_range} is not part of the subnet {subnet}")
-        if record.subnet not in ("", str(subnet)):
-            self._store.clear_addresses(record.id)
-        record = structs.replace(
-            record,
-            ipam=[
-                IpamConfig(
-                    subnet=str(subnet), gateway=str(address.ip), ip_range=str(ip_range or "")
-                )
-            ],
-            options={
-                OPTION_DEFAULT_BRIDGE: "true",
-                OPTION_ICC: str(config.icc).lower(),
-                OPTION_MASQUERADE: str(config.ip_masq).lower(),
-                OPTION_HOST_BINDING: "0.0.0.0",  # noqa: S104 - dockerd's default, shown only
-                OPTION_BRIDGE: device,
-                OPTION_MTU: str(config.mtu or DEFAULT_MTU),
-            },
-        )
-        holders = self._store.list_addresses(record.id)
-        self._held = {holder: held for held, holder in holders.items()}
-        self._addresses = Addresses(
-            subnet,
-            ip_range=ip_range,
-            reserved=[address.ip],
-            taken=[IPv4Address(held) for held in holders],
-        )
-        return record
-
-    def _save(self, record: NetworkRecord) -> None:
-        if self._records.get(record.name) != record:
-            self._store.save(record)
-            self._records[record.name] = record
-
-    def _hold(self, container_id: ContainerId, network: NetworkRecord) -> IPv4Address:
-        if self._addresses is None:
-            raise FailedPrecondition(f"network {network.name} is not set up")
-        try:
-            address = self._addresses.allocate()
-        except AddressesExhausted as error:
-            raise FailedPrecondition(
-                "failed to set up container networking: no available IPv4 addresses on this "
-                f"network's address pools: {network.name} ({network.id})"
-            ) from error
-        try:
-            self._store.add_address(network.id, str(address), container_id)
-        except BaseException:
-            self._addresses.free(address)
-            raise
-        self._held[container_id] = str(address)
-        return address
+    def update_files(
+        self, record: ContainerRecord, attachment: Attachment, directory: Path
+    ) -> None:
+        """Bring the files of a running container up to date; see ``ContainerFiles``."""
+        self._files.update(record, attachment, directory)
 
     def _sharer(self, record: ContainerRecord, ref: str) -> ContainerId:
         other = self._containers(ref)
@@ -376,87 +701,33 @@ class Networks:
             )
         return other.id
 
-    def _hosts(self, record: ContainerRecord, attachment: Attachment, hostname: str) -> str:
-        host_config = record.host_config
-        if attachment.host and not host_config.extra_hosts:
-            return _read("/etc/hosts")
-        gateways = self._config.host_gateway_ips
-        if not gateways and BRIDGE in self._records:
-            gateways = [self._records[BRIDGE].gateway]
-        sysctls = host_config.sysctls or {}
-        return files.render_hosts(
-            extra=files.resolve_extra_hosts(host_config.extra_hosts or (), gateways),
-            addresses=[
-                address.partition("/")[0]
-                for interface in attachment.interfaces
-                for address in interface.addresses
-            ],
-            hostname=hostname,
-            domainname=record.config.domainname,
-            ipv6=not any(sysctls.get(name) == "1" for name in _IPV6_OFF),
-        )
 
-    def _resolv_conf(self, record: ContainerRecord, attachment: Attachment) -> str:
-        asked, config = record.host_config, self._config
-        servers = asked.dns or config.dns
-        search = asked.dns_search or config.dns_search
-        options = asked.dns_options or config.dns_opts
-        if attachment.host:
-            host = _read("/etc/resolv.conf")
-            if not (servers or search or options):
-                return host
-        else:
-            host = files.read_host_resolv_conf(_read)
-        return files.render_resolv_conf(
-            host, servers=servers, search=search, options=options, keep_local=attachment.host
-        )
+def _outside(address: str) -> str:
+    return f"invalid endpoint settings:\nno configured subnet contains IP address {address}"
 
 
-def _new_record(name: str, driver: str) -> NetworkRecord:
-    now = time.time_ns()
-    moment = datetime.fromtimestamp(now // 1_000_000_000, UTC)
-    created = f"{moment:%Y-%m-%dT%H:%M:%S}.{now % 1_000_000_000:09d}Z"
-    return NetworkRecord(id=secrets.token_hex(_ID_BYTES), name=name, driver=driver, created=created)
-
-
-def _asked(record: ContainerRecord, network: NetworkRecord, mode: str) -> EndpointSettings:
-    """Return what the container asked of the network, by whichever of its names."""
-    for name in (network.name, mode, network.id, "default" if network.name == BRIDGE else ""):
-        if name in record.networks:
-            return record.networks[name]
-    return EndpointSettings()
-
-
-def _interface(ipam: IpamConfig) -> IPv4Interface:
-    return IPv4Interface(f"{ipam.gateway}/{IPv4Network(ipam.subnet).prefixlen}")
-
-
-def _is_edited(path: Path) -> bool:
-    """Whether somebody wrote to the file after ``_mark``."""
+def _check_within(address: str, subnet: str) -> None:
+    if not address:
+        return
     try:
-        return path.stat().st_mtime_ns % _SECOND_NS != _OUR_MARK_NS
-    except FileNotFoundError:
-        return False
+        inside = ip_address(address) in ip_network(subnet)
+    except ValueError:
+        raise InvalidArgument(
+            f"invalid endpoint settings:\ninvalid IP address: {address}"
+        ) from None
+    if not inside:
+        raise InvalidArgument(_outside(address))
 
 
-def _mark(path: Path) -> None:
-    now = time.time_ns()
-    os.utime(path, ns=(now, now - now % _SECOND_NS + _OUR_MARK_NS))
+def _parse_links(links: Iterable[str] | None) -> Mapping[str, str]:
+    """Read ``name:alias``: alias to name, in lower case."""
+    parsed = {}
+    for link in links or ():
+        name, _, alias = link.partition(":")
+        parsed[(alias or name).lower()] = name
+    return parsed
 
 
-def _read(path: str | Path) -> str:
-    """Return a file's text; "" if there is no such file."""
-    try:
-        return Path(path).read_text(errors="surrogateescape")
-    except FileNotFoundError:
-        return ""
-
-
-def _write(path: Path, content: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(path, flags, _FILE_MODE)
-    try:
-        os.fchmod(fd, _FILE_MODE)
-        os.write(fd, content.encode(errors="surrogateescape"))
-    finally:
-        os.close(fd)
+def _dispose(made: tuple[int, ResolverSockets]) -> None:
+    os.close(made[0])
+    made[1].close()

@@ -17,6 +17,7 @@ from barque.kernel.netlink import (
     add_default_route,
     add_veth,
     isolate_port,
+    reflect_port,
     set_link,
 )
 from barque.kernel.process import CLONE_NEWNET, setns
@@ -55,6 +56,8 @@ def configure(interfaces: list[Interface], host_netns_fd: int) -> None:
                 netlink.execute(*requests, pair)
                 if interface.isolated:
                     host.execute(isolate_port(host.index(interface.host_name)))
+                if interface.reflected:
+                    host.execute(reflect_port(host.index(interface.host_name)))
                 index = netlink.index(interface.name)
                 gateways = [way for way in (interface.gateway, interface.gateway6) if way]
                 netlink.execute(

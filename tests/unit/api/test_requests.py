@@ -642,3 +642,34 @@ def test_exec_create_and_inspect() -> None:
         assert site.engine.execs.calls[-1] == ("resize", exec_id, 2, 3)
 
     run(test)
+
+
+def test_changing_networks() -> None:
+    async def check(site: Site) -> None:
+        body = {
+            "Name": "shop",
+            "Internal": True,
+            "IPAM": {
+                "Config": [{"Subnet": "10.1.0.0/16", "AuxiliaryAddresses": {"r": "10.1.0.9"}}]
+            },
+            "Options": {"com.docker.network.driver.mtu": "1400"},
+        }
+        answer = await site.send("POST", "/networks/create", body)
+        assert (answer.status, answer.json()) == (201, {"Id": "5" * 64, "Warning": ""})
+        _, request = site.engine.networks.calls[-1]
+        assert (request.name, request.internal, request.enable_ipv4) == ("shop", True, None)
+        assert request.ipam.config[0].auxiliary_addresses == {"r": "10.1.0.9"}
+        endpoint = {"IPAMConfig": {"IPv4Address": "10.1.0.7"}, "GwPriority": 3}
+        joined = {"Container": "c1", "EndpointConfig": endpoint}
+        assert (await site.send("POST", "/networks/bridge/connect", joined)).status == 200
+        _, ref, container, asked = site.engine.networks.calls[-1]
+        assert (ref, container, asked.gw_priority) == ("bridge", "c1", 3)
+        assert asked.ipam_config.ipv4_address == "10.1.0.7"
+        left = {"Container": "c1", "Force": True}
+        assert (await site.send("POST", "/networks/bridge/disconnect", left)).status == 200
+        assert site.engine.networks.calls[-1][1:] == ("bridge", "c1", True)
+        pruned = await site.send("POST", f"/networks/prune?{filtered(label=['x'])}")
+        assert pruned.json() == {"NetworksDeleted": ["old"]}
+        assert site.engine.networks.calls[-1][1] == {"label": ["x"]}
+
+    run(check)

@@ -46,16 +46,20 @@ def test_conflicts_of_a_shared_network(
         )
 
 
-def test_publishing_is_refused_where_it_would_be_needed() -> None:
-    bindings: dict[str, list[PortBinding] | None] = {"80/tcp": [PortBinding(host_port="8080")]}
-    with pytest.raises(NotImplementedHere, match="publishing ports"):
-        check_supported(HostConfig(port_bindings=bindings))
-    exposed = ContainerConfig(exposed_ports={"80/tcp": {}})
-    with pytest.raises(NotImplementedHere, match="publishing ports"):
-        check_supported(HostConfig(publish_all_ports=True), exposed)
-    check_supported(HostConfig(publish_all_ports=True), ContainerConfig())
-    check_supported(HostConfig(port_bindings={"80/tcp": None}), exposed)
-    check_supported(HostConfig(port_bindings=bindings, network_mode="host"))
+@pytest.mark.parametrize(
+    ("port", "binding"),
+    [
+        ("80/quic", PortBinding()),
+        ("http", PortBinding()),
+        ("70000", PortBinding()),
+        ("80", PortBinding(host_port="x")),
+        ("80", PortBinding(host_port="90-80")),
+        ("80", PortBinding(host_ip="example.com")),
+    ],
+)
+def test_ports_that_are_none(port: str, binding: PortBinding) -> None:
+    with pytest.raises(InvalidArgument, match="invalid"):
+        check_supported(HostConfig(port_bindings={port: [binding]}))
 
 
 @pytest.mark.parametrize(
@@ -79,12 +83,14 @@ def test_endpoints_on_the_default_network(endpoint: EndpointSettings, text: str)
         check_supported(HostConfig(), networking=networking)
 
 
-def test_several_networks() -> None:
-    networking = NetworkingConfig(
-        endpoints_config={"b": EndpointSettings(), "a": EndpointSettings()}
-    )
-    with pytest.raises(NotImplementedHere, match="a, b"):
-        check_supported(HostConfig(), networking=networking)
+def test_what_is_not_built_is_refused() -> None:
+    for endpoint in (
+        EndpointSettings(driver_opts={"com.docker.network.endpoint.ifname": "foo0"}),
+        EndpointSettings(ipam_config=EndpointIpamConfig(link_local_ips=["169.254.1.1"])),
+    ):
+        networking = NetworkingConfig(endpoints_config={"net": endpoint})
+        with pytest.raises(NotImplementedHere):
+            check_supported(HostConfig(), networking=networking)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,192 @@
+"""Work in the network namespaces of containers, by threads that live for one call.
+
+The event loop's thread never leaves the host's namespace. A thread that has been somewhere
+else is thrown away, so that none can come back in the wrong place. What is made there stays
+there: sockets keep the namespace in which they were opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from barque.errors import KernelError
+from barque.kernel import nftables
+from barque.kernel.netlink import Netlink, delete_link, replace_default_route
+from barque.kernel.process import CLONE_NEWNET, setns, unshare
+from barque.models.launch import Interface
+from barque.network.containerfiles import RESOLVER
+from barque.network.endpoints import Way, next_interface
+from barque.runtime.network import configure
+
+_OWN = "/proc/thread-self/ns/net"
+_TABLE = "barque-names"
+_BACKLOG = 64
+
+T = TypeVar("T")
+
+
+class ResolverSockets(NamedTuple):
+    """The sockets at which a container's names are asked for. Whoever has them closes them."""
+
+    udp: socket.socket
+    tcp: socket.socket
+
+    def close(self) -> None:
+        """Close both."""
+        self.udp.close()
+        self.tcp.close()
+
+
+async def call_in_thread(work: Callable[[], T], dispose: Callable[[T], None] | None = None) -> T:
+    """Run ``work`` in a thread of its own and return what it returns, or raise what it raises.
+
+    If the caller is cancelled, ``work`` still ends, and ``dispose`` gets its result.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def deliver(result: T | None, error: BaseException | None) -> None:
+        if not future.done():
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # a T without an error
+        elif error is None and dispose is not None:
+            dispose(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as caught:  # noqa: BLE001 - raised where it is awaited
+            error = caught
+        loop.call_soon_threadsafe(deliver, result, error)
+
+    threading.Thread(target=run, daemon=True, name="namespace").start()
+    return await future
+
+
+def make_namespace(interfaces: list[Interface]) -> tuple[int, ResolverSockets]:
+    """Make a network namespace with ``interfaces`` and resolver sockets; for a thread.
+
+    Returns a descriptor of it and the sockets, both the caller's. On failure nothing is left.
+    """
+    host = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        unshare(CLONE_NEWNET)
+        made = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            configure(interfaces, host)
+            return made, _open_resolver()
+        except BaseException:
+            os.close(made)
+            raise
+    finally:
+        os.close(host)
+
+
+def open_resolver(namespace_fd: int) -> ResolverSockets:
+    """Make resolver sockets in an existing namespace; for a thread. Takes the descriptor."""
+    _enter(namespace_fd)
+    return _open_resolver()
+
+
+def open_socket(namespace_fd: int, family: int, kind: int) -> socket.socket:
+    """Make a socket in an existing namespace; for a thread. Takes the descriptor."""
+    _enter(namespace_fd)
+    return socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+
+
+def _enter(namespace_fd: int) -> None:
+    try:
+        setns(namespace_fd, CLONE_NEWNET)
+    finally:
+        os.close(namespace_fd)
+
+
+def add_interface(namespace_fd: int, interface: Interface, ways: list[Way]) -> None:
+    """Make ``interface`` in an existing namespace, then set the default routes; for a thread.
+
+    Its ``name`` is a prefix: it gets the first number that is free.
+    """
+    host = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(namespace_fd, CLONE_NEWNET)
+        with Netlink() as netlink:
+            names = [link.name for link in netlink.links()]
+        interface.name = next_interface(names, interface.name)
+        configure([interface], host)
+        _set_ways(ways)
+    finally:
+        os.close(host)
+
+
+def set_ways(namespace_fd: int, ways: list[Way]) -> None:
+    """Set the default routes of an existing namespace; for a thread."""
+    setns(namespace_fd, CLONE_NEWNET)
+    _set_ways(ways)
+
+
+def _set_ways(ways: list[Way]) -> None:
+    with Netlink() as netlink:
+        by_mac = {link.mac: link.ifindex for link in netlink.links()}
+        for way in ways:
+            index = by_mac.get(way.mac.lower())
+            if index is not None:
+                netlink.execute(replace_default_route(index, way.gateway))
+
+
+def remove_interface(host_name: str) -> None:
+    """Remove a veth pair by its end in the host. Nothing happens where there is none."""
+    with Netlink() as netlink:
+        index = netlink.find_index(host_name)
+        if index is not None:
+            netlink.execute(delete_link(index))
+
+
+def _open_resolver() -> ResolverSockets:
+    """Open the sockets at ports of the kernel's choice and lead port 53 there.
+
+    A name server of the container's own may so have port 53 of all its addresses.
+    """
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sockets = ResolverSockets(udp, tcp)
+    try:
+        for opened in sockets:
+            opened.bind((RESOLVER, 0))
+            opened.setblocking(False)
+        tcp.listen(_BACKLOG)
+        targets = [
+            (socket.IPPROTO_UDP, udp.getsockname()[1]),
+            (socket.IPPROTO_TCP, tcp.getsockname()[1]),
+        ]
+        _redirect(targets)
+    except OSError as error:
+        sockets.close()
+        raise KernelError("bind", error.errno or 0, RESOLVER) from error
+    except BaseException:
+        sockets.close()
+        raise
+    return sockets
+
+
+def _redirect(targets: list[tuple[int, int]]) -> None:
+    """Lead port 53 of the resolver's address to ``targets``, and no longer to earlier ones."""
+    address = socket.inet_aton(RESOLVER)
+    operation = "redirect the resolver's port in"
+    with nftables.Nftables() as tables:
+        try:
+            new = nftables.redirect_locally(_TABLE, address, 53, targets, replace=False)
+            tables.batch(new, operation, _TABLE)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            again = nftables.redirect_locally(_TABLE, address, 53, targets, replace=True)
+            tables.batch(again, operation, _TABLE)
