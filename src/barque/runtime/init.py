@@ -23,7 +23,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import NamedTuple, NoReturn
 
-from barque.cgroups import open_cgroup
+from barque.cgroups import cgroup_version, open_cgroup
 from barque.errors import InvalidArgument, NotImplementedHere
 from barque.kernel import mount as km
 from barque.kernel import process as kp
@@ -99,6 +99,7 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     bpf = _filter(launch, spec)
     reporter.stage = "cgroup"
     _enter_cgroup(spec, new_namespace="cgroup" in own)
+    cgroup_root = _visible_cgroup(spec)
     reporter.stage = "namespaces"
     for kind, fd in io.joins.items():
         if kind != "pid":
@@ -119,7 +120,7 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     fresh_dev = False
     for step in steps:
         reporter.stage = f"mount {step.destination}"
-        root.mount(step, spec.linux.cgroups_path)
+        root.mount(step, cgroup_root)
         fresh_dev = fresh_dev or (step.destination == "/dev" and step.kind == "filesystem")
     reporter.stage = "devices"
     devices = [*spec.linux.devices, *(host_devices() if launch.host_devices else ())]
@@ -169,6 +170,12 @@ def _enter_cgroup(spec: oci.Spec, *, new_namespace: bool) -> None:
         cgroup.join()
     if new_namespace:
         kp.unshare(kp.CLONE_NEWCGROUP)
+
+
+def _visible_cgroup(spec: oci.Spec) -> str:
+    """The group that a cgroup mount shows as its root; see ``Root.mount``."""
+    has_namespace = any(namespace.type == "cgroup" for namespace in spec.linux.namespaces)
+    return spec.linux.cgroups_path if has_namespace or cgroup_version() == 1 else ""
 
 
 def _stop_propagation() -> None:

@@ -19,7 +19,7 @@ import errno
 import os
 import stat
 
-from barque.cgroups import hierarchies
+from barque.cgroups import cgroup_version, hierarchies
 from barque.errors import InvalidArgument, KernelError
 from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
@@ -118,8 +118,9 @@ class Root:
             try:
                 detached = _overlay(rootfs)
             except KernelError as error:
-                if error.errno != errno.EINVAL or not error.path.startswith("lowerdir+="):
+                if error.errno != errno.EINVAL:
                     raise
+                # Kernels before 6.5 take any option, and refuse the whole when it is made.
                 _classic_overlay(rootfs, self._mount_point)
                 self.fd = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 return
@@ -256,10 +257,14 @@ class Root:
         copy_tree(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=source_fd), mount_fd)
 
     def _mount_cgroups(self, step: MountStep, cgroups_path: str) -> None:
-        """The container's own groups, one directory a hierarchy, each a bind of its group."""
+        """The container's own groups, one directory a hierarchy, each a bind of its group.
+
+        On version 2 a container that shares the host's cgroup namespace sees the whole tree, as
+        the paths in its /proc/self/cgroup want it: ``cgroups_path`` is "" then.
+        """
         target_fd = self.make_directory(step.destination)
         v1, v2 = hierarchies()
-        if not v1:
+        if cgroup_version() != 1:
             mount_fd = km.clone_tree(v2 + cgroups_path)
             km.set_attributes(mount_fd, set_=step.set, what=step.destination)
             self._attach(mount_fd, target_fd, step)
@@ -319,14 +324,16 @@ class Root:
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 if empty < 0:
                     options = ("size=0", "nr_inodes=2", "mode=755")
-                    empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
-                cover = km.clone_tree("", dir_fd=empty)
+                    empty = cover = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
+                else:  # by now it is attached: others cannot be cloned before Linux 6.15
+                    cover = km.clone_tree("", dir_fd=empty)
             else:
                 if null < 0:
                     null = self._open_null()
                 cover = km.clone_tree("", dir_fd=null)
             km.move_mount(cover, fd, path)
-            os.close(cover)
+            if cover != empty:
+                os.close(cover)
             os.close(fd)
         for fd in (empty, null):
             if fd >= 0:
