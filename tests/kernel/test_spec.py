@@ -210,7 +210,7 @@ def test_a_read_only_root_with_places_to_write(options: Options, tmp_path: Path)
 
 
 def test_a_device(options: Options) -> None:
-    script = "head -c 3 /dev/nothing | wc -c; mknod /own b 1 0; cat /own; ls -l /dev/nothing"
+    script = "head -c 3 /dev/nothing | wc -c; mknod /own b 1 0; cat /own 2>&1; ls -l /dev/nothing"
     mapping = DeviceMapping(path_on_host="/dev/zero", path_in_container="/dev/nothing")
     output = options.run(script, host={"devices": [mapping]})
     assert output[0] == "3"
