@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from barque.cgroups.settings import Setting
-from barque.errors import FailedPrecondition
+from barque.errors import FailedPrecondition, InvalidArgument
 from barque.models import oci
 
 Has = Callable[[str, str], bool]
 """Whether the group has a file: (controller, file)."""
+
+_MIN_SHARES, _MAX_SHARES = 2, 1 << 18
 
 
 def plan(resources: oci.Resources, has: Has) -> list[Setting]:
@@ -75,6 +77,11 @@ def _memory(memory: oci.Memory, has: Has) -> list[Setting]:
 
 
 def _cpu(cpu: oci.Cpu) -> list[Setting]:
+    # The kernel would take the nearest it can, and say nothing.
+    if cpu.shares and cpu.shares < _MIN_SHARES:
+        raise InvalidArgument(f"the minimum allowed cpu-shares is {_MIN_SHARES}")
+    if cpu.shares and cpu.shares > _MAX_SHARES:
+        raise InvalidArgument(f"the maximum allowed cpu-shares is {_MAX_SHARES}")
     values = (
         ("cpu", "cpu.idle", cpu.idle, "cpu.idle", False),
         ("cpu", "cpu.shares", cpu.shares if not cpu.idle else None, "--cpu-shares", False),
