@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -45,8 +46,12 @@ def spawn(group: Joined, script: str = "import time; time.sleep(60)") -> subproc
     joined = (
         f"from {type(group).__module__} import {type(group).__name__}\n"
         f"{type(group).__name__}({group.path!r}, {hierarchies()[type(group) is CgroupV2]!r}).join()\n"
+        "print('in', flush=True)\n"
     )
-    return subprocess.Popen([sys.executable, "-c", joined + script], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", joined + script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"in\n"
+    return process
 
 
 def read(group: Joined, controller: str, v1_file: str, v2_file: str) -> str:
@@ -240,3 +245,28 @@ def test_device_rules_decide_and_are_replaced(device_group: CgroupV2) -> None:
     assert can_open(group, "/dev/full", os.O_RDWR)
     group.apply(oci.Resources(devices=[oci.DeviceRule(allow=True)]))
     assert can_open(group, "/dev/zero", os.O_RDWR)
+
+
+def test_inside_a_container_the_root_group_is_emptied_first(
+    device_group: CgroupV2, tmp_path: Path
+) -> None:
+    """As in a nested engine: the root that it sees is a group with processes, its own."""
+    if not (Path(hierarchies().v2) / "cgroup.controllers").read_text().strip():
+        pytest.skip("needs a controller on the version 2 hierarchy")
+    script = f"""
+import os
+from barque.kernel import mount, process
+process.unshare(process.CLONE_NEWCGROUP | process.CLONE_NEWNS)
+fd = os.open("/", os.O_PATH)
+mount.set_attributes(fd, propagation=mount.MS_PRIVATE, recursive=True, what="/")
+mount.mount("cgroup2", {str(tmp_path)!r}, "cgroup2", 0, "")
+group = CgroupV2("/engine/one", {str(tmp_path)!r})
+group.create()
+root = {str(tmp_path)!r}
+assert open(root + "/cgroup.procs").read() == ""
+assert open(root + "/init/cgroup.procs").read().split() == [str(os.getpid())]
+assert open(root + "/cgroup.subtree_control").read() == open(root + "/cgroup.controllers").read()
+group.join()
+assert group.pids() == [os.getpid()]
+"""
+    assert spawn(device_group, script).wait(30) == 0

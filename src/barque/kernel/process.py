@@ -27,6 +27,7 @@ CLONE_NEWIPC = 0x8000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000
 
 NAMESPACES = {
     "mount": (CLONE_NEWNS, "mnt"),
@@ -52,16 +53,18 @@ _setdomainname = function("setdomainname", ctypes.c_char_p, ctypes.c_size_t)
 _clone_args = struct.Struct("=11Q")  # struct clone_args
 
 
-def clone_sibling(flags: int) -> tuple[int, int]:
+def clone_sibling(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """Fork with new namespaces: (pid, pidfd) in the caller, (0, -1) in the child.
 
-    The child's parent is the caller's own (CLONE_PARENT). Only for a process with one
-    thread. The child ends with ``os._exit`` or execve.
+    The child's parent is the caller's own (CLONE_PARENT). ``cgroup`` is a descriptor of the
+    version 2 group that it is born into, or -1. Only for a process with one thread. The child
+    ends with ``os._exit`` or execve.
     """
     pidfd = ctypes.c_int(-1)
-    args = _clone_args.pack(
-        flags | CLONE_PIDFD | CLONE_PARENT, ctypes.addressof(pidfd), 0, 0, 0, 0, 0, 0, 0, 0, 0
-    )
+    flags |= CLONE_PIDFD | CLONE_PARENT
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
+    args = _clone_args.pack(flags, ctypes.addressof(pidfd), 0, 0, 0, 0, 0, 0, 0, 0, max(cgroup, 0))
     pid = syscall("clone3", _CLONE3, args, len(args), path="the container's init")
     return (pid, pidfd.value) if pid else (0, -1)
 

@@ -41,6 +41,7 @@ from barque.shim.task import (
     StartError,
     exit_status,
     fork_helper,
+    open_birthplace,
     received,
     run_helper,
     start,
@@ -118,7 +119,8 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
         run_init(lambda: _decode_container(p.read_document(document)), io)
 
     def work() -> Process:
-        return start(launch.streams, launch.clone_flags, joins.get("pid", -1), child)
+        group = open_birthplace(launch.cgroups_path, create=True)
+        return start(launch.streams, launch.clone_flags, joins.get("pid", -1), group, child)
 
     def tell_engine(process: Process) -> None:
         send(from_fd(control), p.encode(p.Started(process.pid, process.warnings)))
@@ -408,8 +410,12 @@ class Shim:
             io = ExecIo(reporter, stdio, init_pidfd, size)
             run_exec(lambda: _decode_exec(p.read_document(document)), io)
 
+        def work() -> Process:
+            group = open_birthplace(self._launch.cgroups_path, create=False)
+            return start(request.streams, 0, init_pidfd, group, child)
+
         def program(end: Socket) -> NoReturn:
-            run_helper(end, [], lambda: start(request.streams, 0, init_pidfd, child))
+            run_helper(end, [], work)
 
         helper = fork_helper(program, [document])
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
+from barque.cgroups import cgroup_version, open_cgroup
 from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, pair, receive, send
 from barque.runtime.status import Failure, Message, Pty, Reporter, Warning_, decode, describe
@@ -69,11 +70,14 @@ _encode = msgspec.json.Encoder().encode
 _decode_outcome = msgspec.json.Decoder(_Started | Failure).decode
 
 
-def start(streams: Streams, clone_flags: int, pid_namespace: int, child: Child) -> Process:
+def start(
+    streams: Streams, clone_flags: int, pid_namespace: int, cgroup: int, child: Child
+) -> Process:
     """Make the process; returns when it has become its program. For the helper.
 
-    ``pid_namespace`` is a descriptor (namespace or pidfd) to be born into, or -1. Raises
-    StartError when the program did not start.
+    ``pid_namespace`` is a descriptor (namespace or pidfd) to be born into, or -1; so is
+    ``cgroup``, of a version 2 group, which is closed here. Raises StartError when the program
+    did not start.
     """
     kp.assert_single_thread()
     # Inherited: the process is never seen by those of its PID namespace in another state.
@@ -82,7 +86,9 @@ def start(streams: Streams, clone_flags: int, pid_namespace: int, child: Child) 
     ours, theirs = pair()
     if pid_namespace >= 0:
         kp.setns(pid_namespace, kp.CLONE_NEWPID)
-    pid, pidfd = kp.clone_sibling(clone_flags)
+    pid, pidfd = kp.clone_sibling(clone_flags, cgroup)
+    if cgroup >= 0:
+        os.close(cgroup)
     if pid == 0:
         try:
             ours.close()
@@ -193,6 +199,16 @@ def received(data: bytes, fds: list[int], streams: Streams) -> Process:
         return Process(outcome.pid, outcome.warnings, *fds)
     pidfd, *pipes = fds
     return Process(outcome.pid, outcome.warnings, pidfd, -1, *pipes)
+
+
+def open_birthplace(cgroups_path: str, *, create: bool) -> int:
+    """The group that a process is made in, or -1 where it joins by itself; see docs/adr/0012."""
+    if not cgroups_path or cgroup_version() == 1:
+        return -1
+    cgroup = open_cgroup(cgroups_path)
+    if create:
+        cgroup.create()
+    return cgroup.open()
 
 
 class Helper(NamedTuple):
