@@ -20,7 +20,7 @@ test: $(INSTALLED) packages
 	$(BIN)/python -m pytest -rs
 
 test-cgroup2: $(INSTALLED) packages
-	$(SUDO) scripts/test-cgroup2 -rs --durations=5 $(or $(ONLY),tests/kernel tests/unit/cgroups)
+	$(SUDO) scripts/test-cgroup2 -rs --durations=5 $(or $(ONLY),tests/kernel tests/clients/test_limits.py)
 
 check: $(INSTALLED) packages
 	$(BIN)/ruff check src tests bench

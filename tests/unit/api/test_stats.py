@@ -61,7 +61,7 @@ def test_version_1() -> None:
     assert memory["limit"] == 1 << 30, "the machine's, without a limit"
     assert memory["stats"]["cache"] == 5
     assert memory["stats"]["total_inactive_file"] == 6
-    assert len(memory["stats"]) == 34
+    assert len(memory["stats"]) == 32
     assert shown["blkio_stats"]["io_service_bytes_recursive"] == [
         {"major": 8, "minor": 0, "op": "Read", "value": 4096}
     ]
