@@ -157,6 +157,20 @@ def test_an_error_names_flag_and_value(group: Joined) -> None:
         group.apply(oci.Resources(hugepage_limits=[oci.HugepageLimit(page_size="3MB", limit=MIB)]))
 
 
+@pytest.mark.skipif(cgroup_version() != 1, reason="version 2 kills what is over the new limit")
+def test_less_memory_than_is_in_use_is_refused_by_its_name(group: Joined) -> None:
+    group.apply(oci.Resources(memory=oci.Memory(limit=64 * MIB, swap=64 * MIB)))
+    process = spawn(
+        group,
+        "held = bytes(range(256)) * (40 << 12)\nprint('.', flush=True)\nimport time; time.sleep(60)",
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(KernelError, match=r"--memory: more than this is in use"):
+        group.update(oci.Resources(memory=oci.Memory(limit=16 * MIB, swap=16 * MIB)))
+    assert memory_limit(group) == 64 * MIB
+
+
 def test_memory_running_out_is_told(group: Joined) -> None:
     group.apply(oci.Resources(memory=oci.Memory(limit=32 * MIB, swap=32 * MIB)))
     notice, event = group.open_oom_notice()

@@ -54,7 +54,7 @@ def carry_out(
             try:
                 _write(where, setting, done if undo else None)
             except KernelError as error:
-                if not setting.may_wait or error.errno not in _ORDER:
+                if not setting.may_wait or error.errno != errno.EINVAL:
                     raise
                 waiting = setting
                 continue
@@ -65,9 +65,6 @@ def carry_out(
         for step in reversed(done):
             write(step.directory, step.file, step.value)
         raise
-
-
-_ORDER = frozenset({errno.EINVAL, errno.EBUSY})
 
 
 def _write(directory: str, setting: Setting, done: list[_Undo] | None) -> None:
