@@ -21,6 +21,7 @@ from barque.models import oci
 from barque.models.ids import ContainerId
 from barque.models.launch import LogTarget
 from support.rootfs import busybox_is_here, write_busybox_tar
+from support.scale import scaled
 from support.shims import CGROUP_PARENT, Harness, client, make_root, read_all, read_until
 from support.shims import run as run_with
 
@@ -116,7 +117,7 @@ def test_protected_paths_stay_protected(run: Runner) -> None:
         script = (
             "cat /proc/timer_list; ls -A /sys/firmware;"
             "echo 1 > /proc/sys/kernel/panic;"
-            "mkdir /sys/fs/cgroup/pids/x; mount -t tmpfs none /mnt; mknod /d b 8 0; cat /d"
+            "cd /sys/fs/cgroup; cd pids 2> /dev/null; mkdir x; mount -t tmpfs none /mnt; mknod /d b 8 0; cat /d"
         )
         await h.start("mask", h.launch("mask", ["sh", "-c", script]), theirs)
         output = (await read_all(ours)).decode()
@@ -213,12 +214,13 @@ def test_client_that_reads_nothing_delays_nobody(run: Runner, tmp_path: Path) ->
         lazy, lazy_client = client()
         busy, busy_client = client()
         log = tmp_path / "log"
-        script = "i=0; while [ $i -lt 40 ]; do head -c 1000000 /dev/zero; i=$((i+1)); done; exit 5"
-        launch = h.launch("slow", ["sh", "-c", script])
+        count = scaled(40)  # on a slow machine the lazy one would be dropped meanwhile
+        script = "i=0; while [ $i -lt $0 ]; do head -c 1000000 /dev/zero; i=$((i+1)); done; exit 5"
+        launch = h.launch("slow", ["sh", "-c", script, str(count)])
         await h.start("slow", launch, lazy_client, busy_client, log=LogTarget(path=str(log)))
-        assert len(await read_all(busy)) == 40_000_000
+        assert len(await read_all(busy)) == count * 1_000_000
         assert (await h.exit("slow")).code == 5
-        assert len(await read_all(lazy)) == 40_000_000
+        assert len(await read_all(lazy)) == count * 1_000_000
 
     run(body)
 

@@ -16,15 +16,18 @@ from typing import Any
 import msgspec
 
 from barque.api.server import ApiServer, Listener, serve
+from barque.cgroups.usage import CpuUsage, Usage
 from barque.engine.clock import SystemClock
 from barque.engine.copying import PathStat
 from barque.engine.creation import Created
 from barque.engine.events import EventBus
+from barque.engine.facts import CgroupFacts
 from barque.engine.filters import Filters
 from barque.engine.handle import WaitResult
 from barque.engine.logfiles import LogEntry
 from barque.engine.logs import LogQuery
 from barque.engine.shims import Client, StartFailure
+from barque.engine.stats import Sample
 from barque.engine.system import SystemFacts
 from barque.engine.top import Processes
 from barque.engine.volumes import Pruned
@@ -212,6 +215,21 @@ class FakeContainers:
     async def prune(self, filters: Any) -> tuple[Sequence[str], int]:
         self.calls.append(("prune", filters))
         return [], 0
+
+    async def update(self, ref: str, changes: HostConfig) -> Sequence[str]:
+        self.get(ref)
+        self.calls.append(("update", ref, changes))
+        return ["a warning"]
+
+    async def sample(self, ref: str) -> Sample:
+        record = self.get(ref)
+        if not record.state.running:
+            return Sample(record.id, record.name)
+        cpu = CpuUsage(total_ns=5_000, user_ns=2_000, system_ns=3_000)
+        return Sample(record.id, record.name, 1, Usage(2, cpu, None, None, {}), 9_000, 2)
+
+    def knows(self, ref: str) -> bool:
+        return any(record.id == ref for record in self.list())
 
     async def size(self, ref: str) -> tuple[int, int]:
         self.calls.append(("size", ref))
@@ -551,11 +569,10 @@ class FakeSystem:
             architecture="x86_64",
             cpus=2,
             memory_bytes=1 << 30,
-            cgroup_version=1,
+            cgroups=CgroupFacts(),
             storage_driver="overlay",
             storage_status=[["Backing Filesystem", "ext4"]],
             security_options=["name=seccomp,profile=builtin"],
-            swap_limit=True,
             ipv4_forwarding=True,
             warnings=[],
         )

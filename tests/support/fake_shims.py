@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import select
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,8 +29,9 @@ from barque.engine.engine import Engine, EngineConfig, build_engine
 from barque.engine.events import Event
 from barque.engine.registry import Registry
 from barque.engine.shims import Client, ShimListener, ShimState, StartFailure
-from barque.errors import Conflict, NotFound
+from barque.errors import BarqueError, Conflict, NotFound
 from barque.images.service import ImageService
+from barque.models import oci
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId, ExecId, ImageId
@@ -68,6 +70,8 @@ class Task:
     pending: list[int] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
     execs: dict[ExecId, ExecState] = field(default_factory=dict)
+    oom_kills: int = 0
+    notices: list[int] = field(default_factory=list)
 
 
 class World:
@@ -76,6 +80,9 @@ class World:
     def __init__(self) -> None:
         self.tasks: dict[ContainerId, Task] = {}
         self.host: FakeHost | None = None
+        self.updates: list[oci.Resources] = []
+        self.refusal: BarqueError | None = None
+        """What the kernel says to new limits."""
         self._pid = 100
 
     def next_pid(self) -> int:
@@ -93,9 +100,19 @@ class World:
         for client in task.clients:
             os.close(client.fd)
         task.clients.clear()
+        for notice in task.notices:
+            os.close(notice)
+        task.notices.clear()
         if self.host is not None:
             loop = asyncio.get_running_loop()
             loop.call_soon(self.host.tell, id_, task.exited)
+
+    def run_out_of_memory(self, id_: ContainerId, *, killed: bool = True) -> None:
+        """Give notice, and kill a process that is not the init."""
+        task = self.tasks[id_]
+        task.oom_kills += killed
+        for notice in task.notices:
+            os.eventfd_write(notice, 1)
 
     def signal(self, id_: ContainerId, signum: int) -> None:
         task = self.tasks[id_]
@@ -144,6 +161,20 @@ class FakeCgroup:
 
     def pids(self) -> list[int]:
         return [os.getpid()]
+
+    def update(self, resources: oci.Resources) -> None:
+        if self._world.refusal is not None:
+            raise self._world.refusal
+        self._world.updates.append(resources)
+
+    def open_oom_notice(self) -> tuple[int, int]:
+        notice = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        task = self._world.tasks[self._id]
+        task.notices.append(os.dup(notice))
+        return notice, select.EPOLLIN
+
+    def oom_kills(self) -> int:
+        return self._world.tasks[self._id].oom_kills
 
 
 class FakeHost:

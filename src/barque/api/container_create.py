@@ -7,6 +7,7 @@ from typing import Any
 from barque.api import decode
 from barque.api.contracts import Engine
 from barque.api.http import Call, Reply, reply_json
+from barque.api.stats import kernel_memory_warnings
 from barque.errors import InvalidArgument
 from barque.models.api import (
     ContainerConfig,
@@ -37,11 +38,12 @@ class ContainerCreate:
         document = await call.json()
         if document is None:
             raise InvalidArgument("config cannot be empty in order to create a container")
+        warnings = kernel_memory_warnings(document.get("HostConfig"), call.minor)
         config, host, networking = parse_create(document, call.minor)
         created = await self._containers.create(
             call.text("name") or None, config, host, networking, call.text("platform") or None
         )
-        return reply_json({"Id": created.id, "Warnings": created.warnings or []}, status=201)
+        return reply_json({"Id": created.id, "Warnings": created.warnings + warnings}, status=201)
 
 
 def parse_create(

@@ -48,13 +48,13 @@ works  GET     /containers/{id}/top             ContainerTop              list a
 works  GET     /containers/{id}/logs            ContainerLogs             read a container's logs
 works  GET     /containers/{id}/changes         ContainerChanges          list changes of a container's file system
 works  GET     /containers/{id}/export          ContainerExport           export a container's file system
-501    GET     /containers/{id}/stats           ContainerStats            read resource usage
+works  GET     /containers/{id}/stats           ContainerStats            read resource usage
 works  POST    /containers/{id}/resize          ContainerResize           resize a container's terminal
 works  POST    /containers/{id}/start           ContainerStart            start a container
 works  POST    /containers/{id}/stop            ContainerStop             stop a container
 works  POST    /containers/{id}/restart         ContainerRestart          restart a container
 works  POST    /containers/{id}/kill            ContainerKill             send a signal to a container
-501    POST    /containers/{id}/update          ContainerUpdate           change a container's limits
+works  POST    /containers/{id}/update          ContainerUpdate           change a container's limits
 works  POST    /containers/{id}/rename          ContainerRename           rename a container
 works  POST    /containers/{id}/pause           ContainerPause            pause a container
 works  POST    /containers/{id}/unpause         ContainerUnpause          unpause a container

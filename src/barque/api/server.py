@@ -42,6 +42,7 @@ from barque.api.networks import Networks
 from barque.api.operations import NOT_A_MANAGER, OPERATIONS, Operation, State
 from barque.api.registries import Registries
 from barque.api.router import Router
+from barque.api.stats import Stats, Update
 from barque.api.system import System
 from barque.api.tasks import Background
 from barque.api.tls import TlsFront
@@ -85,6 +86,8 @@ def make_handlers(
         "ContainerInspect": ContainerInspect(engine, settings).inspect,
         "ContainerTop": containers.top,
         "ContainerLogs": ContainerLogs(engine).logs,
+        "ContainerStats": Stats(engine).stats,
+        "ContainerUpdate": Update(engine).update,
         "ContainerResize": containers.resize,
         "ContainerStart": containers.start,
         "ContainerStop": containers.stop,

@@ -3,7 +3,7 @@
 A container has one cgroup path, for instance ``/barque/<id>``. On version 1 it names one
 directory in each hierarchy, on version 2 one directory. The life of a cgroup::
 
-    create ── apply ── join (by the first process itself) ── freeze/thaw ── kill ── remove
+    create ── apply ── join (by the first process itself) ── update, freeze/thaw ── kill ── remove
 
 ``create`` and ``remove`` are idempotent: what exists already is taken, what is gone already
 is fine. Nothing is remembered in memory: every answer is read from the kernel.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from barque.cgroups.usage import Usage
 from barque.models import oci
 
 
@@ -22,13 +23,32 @@ class Cgroup(Protocol):
     path: str
 
     def create(self) -> None:
-        """Make the directories, parents included. Raises KernelError."""
+        """Make the directories, parents included.
+
+        Raises KernelError; FailedPrecondition where a group above may have none below it.
+        """
 
     def apply(self, resources: oci.Resources) -> None:
-        """Set the limits that are given; leave the others. Raises KernelError."""
+        """Set the limits that are given; leave the others.
+
+        Raises KernelError for a value that the kernel refuses, FailedPrecondition for a limit
+        that this kernel lacks, InvalidArgument; all name docker's flag. Some may be set then.
+        """
+
+    def update(self, resources: oci.Resources) -> None:
+        """Set the limits that are given, all of them or none. Raises as ``apply``.
+
+        Device rules, which come last, replace those before.
+        """
 
     def join(self, pid: int = 0) -> None:
         """Move a process into the group: the calling one, which must have one thread, is 0."""
+
+    def open(self) -> int:
+        """A descriptor of the group for clone3 to make a process in; the caller owns it.
+
+        -1 on version 1, where a process can only join.
+        """
 
     def pids(self) -> list[int]:
         """Processes in the group and below it, as the host numbers them."""
@@ -47,6 +67,16 @@ class Cgroup(Protocol):
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed here for lack of memory."""
+
+    def open_oom_notice(self) -> tuple[int, int]:
+        """A descriptor that tells when memory runs out here, and the EPOLL* event by which.
+
+        The caller owns it, and reads it once for each event: ``os.pread(fd, 4096, 0)`` on
+        version 2, ``os.read(fd, 8)`` on version 1. Raises KernelError.
+        """
+
+    def usage(self) -> Usage:
+        """What the group has used until now. Raises KernelError if it is gone."""
 
     def exists(self) -> bool:
         """Whether the group is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -38,6 +39,19 @@ def read(directory: str, name: str) -> str:
     except OSError as error:
         raise KernelError("read", error.errno or 0, path) from None
     return b"".join(chunks).decode().strip()
+
+
+def find(directory: str, name: str) -> str:
+    """The whole control file, stripped; "" where the kernel, or the group, does not have it.
+
+    Raises KernelError for other failures.
+    """
+    try:
+        return read(directory, name)
+    except KernelError as error:
+        if error.errno in {errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP}:
+            return ""
+        raise
 
 
 def walk(directory: str) -> Iterable[str]:

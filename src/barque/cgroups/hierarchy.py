@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from barque.cgroups.contract import Cgroup
 from barque.cgroups.v1 import CgroupV1
-from barque.errors import NotImplementedHere
+from barque.cgroups.v2 import CgroupV2
+from barque.errors import FailedPrecondition
 
 
 class Hierarchies(NamedTuple):
@@ -50,11 +51,13 @@ def cgroup_version() -> int:
 def open_cgroup(path: str) -> Cgroup:
     """The control group at ``path`` (absolute, from the hierarchies' roots).
 
-    Opening makes nothing. Raises NotImplementedHere on hosts with cgroup version 2 only.
+    Opening makes nothing. Raises FailedPrecondition where no hierarchy is mounted.
     """
-    if cgroup_version() != 1:
-        raise NotImplementedHere(
-            "this host has only cgroup version 2, which this version of barque does not manage "
-            "yet: boot with systemd.unified_cgroup_hierarchy=0, or wait for the next release"
+    mounted = hierarchies()
+    if cgroup_version() == 1:
+        return CgroupV1(path, mounted.v1)
+    if not mounted.v2:
+        raise FailedPrecondition(
+            "no control groups are mounted on this host: mount -t cgroup2 none /sys/fs/cgroup"
         )
-    return CgroupV1(path, hierarchies().v1)
+    return CgroupV2(path, mounted.v2)

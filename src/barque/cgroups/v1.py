@@ -11,12 +11,32 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import time
 from itertools import groupby
 
-from barque.cgroups.files import kill_all, read, remove_tree, walk, write
+from barque.cgroups import usage as u
+from barque.cgroups.device_program import is_everything
+from barque.cgroups.files import find, kill_all, read, remove_tree, walk, write
+from barque.cgroups.lists import parse_list
+from barque.cgroups.settings import carry_out
+from barque.cgroups.usage import parse_pairs
+from barque.cgroups.v1_plan import plan
 from barque.errors import FailedPrecondition, KernelError
 from barque.models import oci
+
+_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
+_BLOCK_FIGURES = {
+    "io_service_bytes_recursive": "io_service_bytes_recursive",
+    "io_serviced_recursive": "io_serviced_recursive",
+    "io_queue_recursive": "io_queued_recursive",
+    "io_service_time_recursive": "io_service_time_recursive",
+    "io_wait_time_recursive": "io_wait_time_recursive",
+    "io_merged_recursive": "io_merged_recursive",
+    "io_time_recursive": "time_recursive",
+    "sectors_recursive": "sectors_recursive",
+}
+"""Kernel's names by the Engine API's. Kernels since 5.0 have but the first two."""
 
 
 class CgroupV1:
@@ -73,82 +93,62 @@ class CgroupV1:
         for directory in self._directories():
             write(directory, "cgroup.procs" if pid else "tasks", str(pid))
 
+    def open(self) -> int:
+        """See the contract."""
+        return -1
+
     def apply(self, resources: oci.Resources) -> None:
         """See the contract."""
-        if resources.devices:
-            self._apply_devices(resources.devices)
-        if resources.memory:
-            self._apply_memory(resources.memory)
-        if resources.cpu:
-            self._apply_cpu(resources.cpu)
-        if resources.pids:
-            limit = resources.pids.limit
-            write(self.directory("pids"), "pids.max", str(limit) if limit > 0 else "max")
-        if resources.block_io:
-            self._apply_block_io(resources.block_io)
+        self._set(resources, undo=False)
 
-    def _apply_devices(self, rules: list[oci.DeviceRule]) -> None:
-        directory = self.directory("devices")
-        for allow, group in groupby(rules, lambda rule: rule.allow):
-            name = "devices.allow" if allow else "devices.deny"
-            write(directory, name, *map(_device_rule, group))
+    def update(self, resources: oci.Resources) -> None:
+        """See the contract."""
+        self._set(resources, undo=True)
 
-    def _apply_memory(self, memory: oci.Memory) -> None:
-        directory = self.directory("memory")
-        self._apply_memory_limits(directory, memory.limit, memory.swap)
-        if memory.reservation:
-            write(directory, "memory.soft_limit_in_bytes", str(memory.reservation))
-        if memory.swappiness is not None:
-            write(directory, "memory.swappiness", str(memory.swappiness))
-        if memory.disable_oom_killer:
-            write(directory, "memory.oom_control", "1")
+    def _set(self, resources: oci.Resources, *, undo: bool) -> None:
+        settings = plan(resources, self._has)
+        if resources.cpu and resources.cpu.realtime_runtime:
+            self._raise_realtime(resources.cpu)
+        if undo and resources.cpu:
+            for file, wanted in (("cpuset.cpus", resources.cpu.cpus),
+                                 ("cpuset.mems", resources.cpu.mems)):  # fmt: skip
+                if wanted:
+                    self._narrow_cpuset(file, wanted)
+        carry_out(settings, self.directory, undo=undo)
+        for allow, group in groupby(resources.devices, lambda rule: rule.allow):
+            words = [word for rule in group for word in _device_words(rule)]
+            write(self.directory("devices"), "devices.allow" if allow else "devices.deny", *words)
 
-    def _apply_memory_limits(self, directory: str, limit: int | None, swap: int | None) -> None:
-        """The kernel keeps limit <= memory+swap at every moment, so the order matters."""
-        has_swap = swap is not None and os.path.exists(f"{directory}/memory.memsw.limit_in_bytes")
-        writes = []
-        if limit:
-            writes.append(("memory.limit_in_bytes", str(limit)))
-        if has_swap and swap:
-            writes.append(("memory.memsw.limit_in_bytes", str(swap)))
-        if len(writes) == 2 and limit:
-            now = int(read(directory, "memory.memsw.limit_in_bytes"))
-            if swap == -1 or limit > now:
-                writes.reverse()
-        for name, value in writes:
-            write(directory, name, value)
+    def _has(self, controller: str, file: str) -> bool:
+        mount = self._hierarchies.get(controller)
+        return mount is not None and os.path.exists(f"{mount}{self.path}/{file}")
 
-    def _apply_cpu(self, cpu: oci.Cpu) -> None:
-        values = (
-            ("cpu", "cpu.shares", cpu.shares),
-            ("cpu", "cpu.cfs_period_us", cpu.period),
-            ("cpu", "cpu.cfs_quota_us", cpu.quota),
-            ("cpu", "cpu.rt_period_us", cpu.realtime_period),
-            ("cpu", "cpu.rt_runtime_us", cpu.realtime_runtime),
-            ("cpuset", "cpuset.cpus", cpu.cpus),
-            ("cpuset", "cpuset.mems", cpu.mems),
-        )
-        for controller, name, value in values:
-            if value:
-                write(self.directory(controller), name, str(value))
+    def _raise_realtime(self, cpu: oci.Cpu) -> None:
+        """The groups above must have as much realtime: new ones have none."""
+        mount = self._hierarchies.get("cpu", "")
+        above = ""
+        for name in self.path.strip("/").split("/")[:-1]:
+            above += f"/{name}"
+            directory = mount + above
+            if int(find(directory, "cpu.rt_runtime_us") or 0) >= (cpu.realtime_runtime or 0):
+                continue
+            raised = oci.Cpu(
+                realtime_period=cpu.realtime_period, realtime_runtime=cpu.realtime_runtime
+            )
+            settings = plan(oci.Resources(cpu=raised), self._has)
+            carry_out(settings, lambda _, directory=directory: directory)  # type: ignore[misc]
 
-    def _apply_block_io(self, block_io: oci.BlockIO) -> None:
-        directory = self.directory("blkio")
-        bfq = os.path.exists(f"{directory}/blkio.bfq.weight")
-        prefix = "blkio.bfq" if bfq else "blkio"
-        if block_io.weight:
-            write(directory, f"{prefix}.weight", str(block_io.weight))
-        for entry in block_io.weight_device:
-            value = f"{entry.major}:{entry.minor} {entry.weight}"
-            write(directory, f"{prefix}.weight_device", value)
-        for name, throttles in (
-            ("blkio.throttle.read_bps_device", block_io.throttle_read_bps_device),
-            ("blkio.throttle.write_bps_device", block_io.throttle_write_bps_device),
-            ("blkio.throttle.read_iops_device", block_io.throttle_read_iops_device),
-            ("blkio.throttle.write_iops_device", block_io.throttle_write_iops_device),
-        ):
-            for throttle in throttles:
-                write(directory, name, f"{throttle.major}:{throttle.minor} {throttle.rate}")
+    def _narrow_cpuset(self, file: str, wanted: str) -> None:
+        """Groups inside may have no more than this one: they lose it first."""
+        directory = self.directory("cpuset")
+        allowed = parse_list(wanted)
+        for path in walk(directory):
+            if path == directory:
+                continue
+            now = find(path, file)
+            left = parse_list(now) & allowed if now else allowed
+            if now and parse_list(now) - allowed:
+                write(path, file, ",".join(map(str, sorted(left or allowed))))
 
     def _process_directory(self) -> str:
         for controller in ("pids", "devices", "freezer", "memory", "cpu"):
@@ -201,11 +201,79 @@ class CgroupV1:
         """See the contract."""
         if "memory" not in self._hierarchies:
             return 0
-        for line in read(self.directory("memory"), "memory.oom_control").splitlines():
-            name, _, value = line.partition(" ")
-            if name == "oom_kill":
-                return int(value)
-        return 0
+        return parse_pairs(read(self.directory("memory"), "memory.oom_control")).get("oom_kill", 0)
+
+    def open_oom_notice(self) -> tuple[int, int]:
+        """See the contract. The descriptor is an eventfd; it tells of the group's end, too."""
+        directory = self.directory("memory")
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        path = f"{directory}/memory.oom_control"
+        try:
+            control = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                write(directory, "cgroup.event_control", f"{fd} {control}")
+            finally:
+                os.close(control)
+        except OSError as error:
+            os.close(fd)
+            raise KernelError("open", error.errno or 0, path) from None
+        except KernelError:
+            os.close(fd)
+            raise
+        return fd, select.EPOLLIN
+
+    # Usage
+
+    def usage(self) -> u.Usage:
+        """See the contract."""
+        return u.Usage(
+            version=1,
+            cpu=self._cpu_usage(),
+            memory=self._memory_usage() if self._has("memory", "memory.stat") else None,
+            pids=u.parse_pids(self._find("pids", "pids.current"), self._find("pids", "pids.max")),
+            block_io=self._block_usage(),
+        )
+
+    def _find(self, controller: str, file: str) -> str:
+        mount = self._hierarchies.get(controller)
+        return find(mount + self.path, file) if mount is not None else ""
+
+    def _cpu_usage(self) -> u.CpuUsage:
+        times = parse_pairs(self._find("cpuacct", "cpuacct.stat"))
+        throttling = parse_pairs(self._find("cpu", "cpu.stat"))
+        per_cpu = self._find("cpuacct", "cpuacct.usage_percpu")
+        return u.CpuUsage(
+            total_ns=int(self._find("cpuacct", "cpuacct.usage") or 0),
+            user_ns=times.get("user", 0) * _TICK_NS,
+            system_ns=times.get("system", 0) * _TICK_NS,
+            per_cpu_ns=[int(word) for word in per_cpu.split()],
+            periods=throttling.get("nr_periods", 0),
+            throttled_periods=throttling.get("nr_throttled", 0),
+            throttled_ns=throttling.get("throttled_time", 0),
+        )
+
+    def _memory_usage(self) -> u.MemoryUsage:
+        def number(file: str) -> int:
+            return int(self._find("memory", file) or 0)
+
+        return u.MemoryUsage(
+            usage=number("memory.usage_in_bytes"),
+            limit=number("memory.limit_in_bytes") or u.UNLIMITED,
+            failures=number("memory.failcnt"),
+            details=parse_pairs(self._find("memory", "memory.stat")),
+            max_usage=number("memory.max_usage_in_bytes"),
+        )
+
+    def _block_usage(self) -> dict[str, list[u.BlockEntry]]:
+        """BFQ's figures where a device is scheduled by it, else those of the throttle."""
+        found = {}
+        for name, file in _BLOCK_FIGURES.items():
+            for prefix in ("blkio.bfq", "blkio", "blkio.throttle"):
+                entries = u.parse_blkio(self._find("blkio", f"{prefix}.{file}"))
+                if entries:
+                    break
+            found[name] = entries
+        return found
 
     def exists(self) -> bool:
         """See the contract."""
@@ -229,9 +297,12 @@ class CgroupV1:
             remove_tree(directory, deadline)
 
 
-def _device_rule(rule: oci.DeviceRule) -> str:
-    if rule.type in {"a", ""}:
-        return "a"
+def _device_words(rule: oci.DeviceRule) -> list[str]:
+    """What to write for a rule, one write(2) each."""
+    if is_everything(rule):
+        return ["a"]
     major = "*" if rule.major is None or rule.major < 0 else rule.major
     minor = "*" if rule.minor is None or rule.minor < 0 else rule.minor
-    return f"{rule.type} {major}:{minor} {rule.access}"
+    # "a 1:3 r" would be every access to everything: the kernel reads no further than "a".
+    kinds = ("b", "c") if rule.type in {"a", ""} else (rule.type,)
+    return [f"{kind} {major}:{minor} {rule.access}" for kind in kinds]

@@ -1,7 +1,7 @@
 """Containers: the use cases, by what a user calls them. Source: Engine API, section Container.
 
 This is the front of what the modules beside it do: ``creation``, ``tasks``, ``removal``,
-``attaching``, ``logs``, ``top``.
+``attaching``, ``logs``, ``updating``, ``stats``, ``top``.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from barque.engine.networking import Networking
 from barque.engine.registry import Registry
 from barque.engine.removal import Removal
 from barque.engine.shims import Client
+from barque.engine.stats import Sample, take_sample
 from barque.engine.tasks import Tasks, check_running
 from barque.engine.top import Processes, list_container_processes
-from barque.errors import Conflict, InvalidArgument, NotFound, NotImplementedHere
+from barque.engine.updating import Updating
+from barque.errors import Conflict, InvalidArgument, NotFound
 from barque.models.api import ContainerConfig, HostConfig, NetworkingConfig
 from barque.models.container import ContainerRecord
 from barque.models.ids import ImageId
@@ -36,6 +38,7 @@ from barque.snapshots.contract import Snapshotter
 
 Ids = list[str]
 Pruned = tuple[Ids, int]
+Warnings = list[str]
 ImageUsers = list[tuple[str, bool]]
 """(Short id, running)."""
 
@@ -55,6 +58,7 @@ class Containers:
     removal: Removal
     attaching: Attaching
     log_reader: Logs
+    updating: Updating
     shims: TaskHost
     images: Images
     snapshots: Snapshotter
@@ -193,12 +197,19 @@ class Containers:
         """Return batches of log entries; see ``Logs.read``."""
         return self.log_reader.read(self.registry.get(ref), query)
 
-    async def update(self, ref: str) -> None:
-        """Changing limits while running is not there yet."""
-        raise NotImplementedHere(
-            f"update of container {ref}: not implemented in this version of barque; make a new "
-            "container with the limits that it needs"
-        )
+    async def update(self, ref: str, changes: HostConfig) -> Warnings:
+        """Change limits and restart policy; see ``Updating.update``."""
+        work = self.updating.update(self.registry.get(ref), changes)
+        return await self.background.complete(work, f"update {ref}")
+
+    async def sample(self, ref: str) -> Sample:
+        """Return what the container uses now; see ``take_sample``."""
+        handle = self.registry.get(ref)
+        return await asyncio.to_thread(take_sample, handle.record, self.tasks.cgroup(handle))
+
+    def knows(self, container_id: str) -> bool:
+        """Whether there is, still, a container of this id."""
+        return container_id in self.registry
 
     async def prune(self, filters: Filters) -> Pruned:
         """Remove all containers that do not run and match; return ids and bytes given back.

@@ -36,6 +36,7 @@ from barque.engine.removal import Removal
 from barque.engine.system import SystemInfo
 from barque.engine.tasks import Tasks
 from barque.engine.trash import TrashReaper
+from barque.engine.updating import Updating
 from barque.engine.volumes import Volumes
 from barque.engine.watching import Watcher
 from barque.images.service import ImageService
@@ -145,6 +146,7 @@ class Engine:
 
     async def _close(self) -> None:
         self.shims.close()
+        self.containers.tasks.close()
         await self.background.close()
         self.networks.networks.close()
         self.execs.close()
@@ -252,6 +254,7 @@ def build_engine(
         removal=removal,
         attaching=Attaching(shims, tasks, logs, events),
         log_reader=logs,
+        updating=Updating(registry, tasks, events, facts),
         shims=shims,
         images=images,
         snapshots=snapshots,

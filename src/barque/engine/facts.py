@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from barque.cgroups.hierarchy import Hierarchies, cgroup_version, hierarchies
+from barque.cgroups.v2 import CgroupV2
+from barque.errors import BarqueError
 from barque.runtime import capabilities
 
 MASKED_PATHS = (
@@ -193,15 +195,17 @@ def _gather_v1(mounts: dict[str, str]) -> CgroupFacts:
 
 
 def _gather_v2(root: Path) -> CgroupFacts:
-    """Go by the controllers: the root group has few of the files."""
+    """Go by the controllers and by the files of a group: the root group has few of them."""
     controllers = _read(f"{root}/cgroup.controllers").split()
     memory, cpu, io = ("memory" in controllers, "cpu" in controllers, "io" in controllers)
+    files = _files_of_a_group(root)
+    weight = bool(files & {"io.weight", "io.bfq.weight"})
     return CgroupFacts(
         version=2,
         memory_limit=memory,
         memory_reservation=memory,
         memory_swappiness=False,
-        swap_limit=memory and any(root.glob("*/memory.swap.max")),
+        swap_limit="memory.swap.max" in files,
         oom_kill_disable=False,
         cpu_shares=cpu,
         cpu_cfs=cpu,
@@ -210,10 +214,22 @@ def _gather_v2(root: Path) -> CgroupFacts:
         cpuset_cpus=_read(f"{root}/cpuset.cpus.effective"),
         cpuset_mems=_read(f"{root}/cpuset.mems.effective"),
         pids="pids" in controllers,
-        blkio_weight=io and any(root.glob("*/io.weight")),
-        blkio_weight_device=io and any(root.glob("*/io.weight")),
+        blkio_weight=weight,
+        blkio_weight_device=weight,
         blkio_read_bps=io,
         blkio_write_bps=io,
         blkio_read_iops=io,
         blkio_write_iops=io,
     )
+
+
+def _files_of_a_group(root: Path) -> frozenset[str]:
+    """Make a group with all controllers and look; else, where barque may not, at those there."""
+    probe = CgroupV2(f"/barque-probe-{os.getpid()}", str(root))
+    try:
+        probe.create()
+        files = frozenset(os.listdir(root / probe.path[1:]))
+        probe.remove()
+    except BarqueError:
+        return frozenset(path.name for path in root.glob("*/*"))
+    return files

@@ -61,6 +61,7 @@ class Run:
         self.starting = True
         self.early: ExitRecord | None = None
         self.stopped_on_purpose = False
+        self.told_of_oom = False
         self.ended: asyncio.Future[ExitRecord] = asyncio.get_running_loop().create_future()
 
     async def wait(self, timeout_s: float | None) -> bool:

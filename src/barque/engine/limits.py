@@ -8,12 +8,12 @@ Source: the Engine API's Resources; dockerd's verifyPlatformContainerResources.
 
 from __future__ import annotations
 
+from barque.cgroups.lists import parse_list
 from barque.engine.facts import CgroupFacts, HostFacts
 from barque.errors import InvalidArgument
 from barque.models.api import HostConfig
 
 MIN_MEMORY_BYTES = 6 << 20
-_MAX_CPUS = 8192
 
 
 _NO_WEIGHT_DEVICE = (
@@ -162,25 +162,12 @@ def _check_cpu(host: HostConfig, facts: HostFacts, warnings: list[str]) -> None:
         raise InvalidArgument("cpu real-time runtime cannot be higher than cpu real-time period")
 
 
-def parse_cpu_list(text: str) -> frozenset[int]:
-    """Parse the kernel's list form, ``0-3,8``. Raises ValueError."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        low = int(first)
-        high = int(last) if dash else low
-        if not 0 <= low <= high < _MAX_CPUS or not part.replace("-", "").isdecimal():
-            raise ValueError(part)
-        numbers.update(range(low, high + 1))
-    return frozenset(numbers)
-
-
 def _check_set(text: str, available: str, what: str, kind: str) -> None:
     try:
-        wanted = parse_cpu_list(text)
+        wanted = parse_list(text)
     except ValueError as error:
         raise InvalidArgument(f"Invalid value {text} for cpuset {kind}") from error
-    if not wanted <= (parse_cpu_list(available) if available else frozenset()):
+    if not wanted <= (parse_list(available) if available else frozenset()):
         raise InvalidArgument(
             f"Requested {what} are not available - requested {text}, available: {available}"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from barque.engine.facts import HostFacts
+from barque.engine.facts import CgroupFacts, HostFacts
 from barque.store.settings import SettingStore
 
 _ID_KEY = "engine-id"
@@ -25,11 +25,10 @@ class SystemFacts(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     cpus: int
     memory_bytes: int
-    cgroup_version: int
+    cgroups: CgroupFacts
     storage_driver: str
     storage_status: list[list[str]]
     security_options: list[str]
-    swap_limit: bool
     ipv4_forwarding: bool
     warnings: list[str]
 
@@ -55,9 +54,7 @@ class SystemInfo:
         host = self._host
         kernel = os.uname()
         forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text(encoding="ascii").strip()
-        warnings = []
-        if not host.cgroups.swap_limit:
-            warnings.append("WARNING: No swap limit support")
+        warnings = list_missing(host.cgroups)
         if forwarding != "1":
             warnings.append("WARNING: IPv4 forwarding is disabled")
         return SystemFacts(
@@ -69,14 +66,38 @@ class SystemInfo:
             architecture=kernel.machine,
             cpus=host.cpus,
             memory_bytes=host.memory_bytes,
-            cgroup_version=host.cgroups.version,
+            cgroups=host.cgroups,
             storage_driver=self._driver,
             storage_status=[["Backing Filesystem", find_filesystem(str(self._storage))]],
             security_options=_security_options(host),
-            swap_limit=host.cgroups.swap_limit,
             ipv4_forwarding=forwarding == "1",
             warnings=warnings,
         )
+
+
+def list_missing(cgroups: CgroupFacts) -> list[str]:
+    """Return docker's warnings of limits that cannot be set here."""
+    first = cgroups.version == 1
+    missing = (
+        (cgroups.memory_limit, "memory limit"),
+        (cgroups.swap_limit, "swap limit"),
+        (cgroups.oom_kill_disable or not first, "oom kill disable"),
+        (cgroups.cpu_cfs, "cpu cfs quota"),
+        (cgroups.cpu_cfs, "cpu cfs period"),
+        (cgroups.cpu_shares, "cpu shares"),
+        (cgroups.cpuset, "cpuset"),
+        (cgroups.pids, "pids limit"),
+        (cgroups.blkio_weight or not first, "blkio weight"),
+        (cgroups.blkio_weight_device or not first, "blkio weight_device"),
+        (cgroups.blkio_read_bps, "blkio throttle.read_bps_device" if first else "io.max (rbps)"),
+        (cgroups.blkio_write_bps, "blkio throttle.write_bps_device" if first else "io.max (wbps)"),
+        (cgroups.blkio_read_iops, "blkio throttle.read_iops_device" if first else "io.max (riops)"),
+        (
+            cgroups.blkio_write_iops,
+            "blkio throttle.write_iops_device" if first else "io.max (wiops)",
+        ),
+    )
+    return [f"WARNING: No {what} support" for there, what in missing if not there]
 
 
 def _security_options(host: HostFacts) -> list[str]:

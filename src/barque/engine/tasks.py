@@ -35,6 +35,7 @@ from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import TaskHost
 from barque.engine.handle import Handle, Run, WaitCondition, WaitResult
 from barque.engine.launching import Launcher
+from barque.engine.oom import OomWatch
 from barque.engine.registry import Registry
 from barque.engine.removal import Removal
 from barque.engine.restart import wants_restart
@@ -69,6 +70,7 @@ class Tasks:
         clock: Clock,
         open_cgroup: Callable[[str], Cgroup],
     ) -> None:
+        self._oom = OomWatch(self._ran_out_of_memory)
         self._registry = registry
         self._shims = shims
         self._launcher = launcher
@@ -137,6 +139,7 @@ class Tasks:
         )
         handle.resume()
         self._events.publish(handle.record, "start")
+        self._oom.watch(handle.id, self.cgroup(handle))
 
     def _record_failure(self, handle: Handle, error: BaseException, *, by_policy: bool) -> None:
         code = error.exit_code if isinstance(error, StartFailure) else UNKNOWN_FAILURE
@@ -172,6 +175,7 @@ class Tasks:
         finished_at = exit_record.exited_at or format_time(self._clock.now_ns())
         restart = self._wants_restart(handle, run, exit_record.code)
         handle.run = None
+        self._oom.forget(handle.id)
         if not exit_record.exited_at:
             self._expect_orphans(handle)
         networks = self._launcher.release(record)
@@ -192,7 +196,7 @@ class Tasks:
             ),
             restart_count=record.restart_count + restart,
         )
-        if exit_record.oom_killed:
+        if exit_record.oom_killed and not run.told_of_oom:
             self._events.publish(record, "oom")
         self._events.publish(
             record,
@@ -212,6 +216,20 @@ class Tasks:
         held = record.state.removing or handle.restarting_by_hand
         if record.host_config.auto_remove and not held:
             self._removal.remove_automatically(handle)
+
+    def _ran_out_of_memory(self, container_id: ContainerId, /, *, killed: bool) -> None:
+        """Memory ran out in a container that may go on."""
+        handle = self._registry.find(container_id)
+        if handle is None or handle.run is None or handle.run.starting:
+            return
+        if killed:
+            handle.run.told_of_oom = True
+            self._registry.replace_state(handle, oom_killed=True)
+        self._events.publish(handle.record, "oom")
+
+    def close(self) -> None:
+        """The engine stops: let go of what is watched."""
+        self._oom.close()
 
     def _expect_orphans(self, handle: Handle) -> None:
         """A shim was killed: see soon, but before a next start, to what it has left running."""
@@ -431,6 +449,8 @@ class Tasks:
             started_once=True,
         )
         handle.resume()
+        known = record.state.oom_killed and record.state.running
+        self._oom.watch(handle.id, self.cgroup(handle), known=known)
 
     def record_lost_run(self, handle: Handle, exit_record: ExitRecord) -> None:
         """Record the end of a task that ended while no engine was there to see it."""

@@ -21,7 +21,7 @@ from barque.engine.seccomp import BUILTIN, UNCONFINED, check_profile
 from barque.engine.security import parse_security_options
 from barque.engine.signals import parse_signal
 from barque.errors import InvalidArgument, NotImplementedHere
-from barque.models.api import ContainerConfig, HostConfig
+from barque.models.api import ContainerConfig, HostConfig, RestartPolicy
 from barque.models.image import Healthcheck
 from barque.runtime import capabilities
 
@@ -109,9 +109,14 @@ def _check_healthcheck(check: Healthcheck) -> None:
 
 
 def _check_restart(host: HostConfig) -> None:
-    name, count = host.restart_policy.name, host.restart_policy.maximum_retry_count
-    if host.auto_remove and name not in {"", "no"}:
+    if host.auto_remove and host.restart_policy.name not in {"", "no"}:
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    check_restart_policy(host.restart_policy)
+
+
+def check_restart_policy(policy: RestartPolicy) -> None:
+    """Raises InvalidArgument for a policy that is none."""
+    name, count = policy.name, policy.maximum_retry_count
     if name not in _RESTART_POLICIES:
         raise InvalidArgument(
             f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', "

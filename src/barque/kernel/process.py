@@ -28,6 +28,7 @@ CLONE_NEWIPC = 0x8000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000
 
 NAMESPACES = {
     "mount": (CLONE_NEWNS, "mnt"),
@@ -53,22 +54,23 @@ _setdomainname = function("setdomainname", ctypes.c_char_p, ctypes.c_size_t)
 _clone_args = struct.Struct("=11Q")  # struct clone_args
 
 
-def clone_sibling(flags: int) -> tuple[int, int]:
+def clone_sibling(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """Fork with new namespaces: (pid, pidfd) in the caller, (0, -1) in the child.
 
-    The child's parent is the caller's own (CLONE_PARENT). Only for a process with one
-    thread. The child ends with ``os._exit`` or execve.
+    The child's parent is the caller's own (CLONE_PARENT). ``cgroup`` is a descriptor of the
+    version 2 group that it is born into, or -1. Only for a process with one thread. The child
+    ends with ``os._exit`` or execve.
     """
-    return _clone(flags | CLONE_PARENT, 0, "the container's init")
+    return _clone(flags | CLONE_PARENT, 0, cgroup, "the container's init")
 
 
-def clone_beside(init_pidfd: int) -> tuple[int, int]:
+def clone_beside(init_pidfd: int, cgroup: int = -1) -> tuple[int, int]:
     """Fork into the PID namespace of another process. As ``clone_sibling`` otherwise."""
     own = os.pidfd_open(os.getpid())
     setns(init_pidfd, CLONE_NEWPID)
     pid = -1
     try:
-        pid, pidfd = _clone(0, signal.SIGCHLD, "a process of the container")
+        pid, pidfd = _clone(0, signal.SIGCHLD, cgroup, "a process of the container")
     finally:
         if pid:
             setns(own, CLONE_NEWPID)
@@ -76,22 +78,19 @@ def clone_beside(init_pidfd: int) -> tuple[int, int]:
     return pid, pidfd
 
 
-def _clone(flags: int, exit_signal: int, what: str) -> tuple[int, int]:
-    pidfd = ctypes.c_int(-1)
-    args = _clone_args.pack(
-        flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, exit_signal, 0, 0, 0, 0, 0, 0
-    )
-    pid = syscall("clone3", _CLONE3, args, len(args), path=what)
-    return (pid, pidfd.value) if pid else (0, -1)
-
-
-def clone_child(flags: int) -> tuple[int, int]:
+def clone_child(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """As ``clone_sibling``, but the child is the caller's own: SIGCHLD tells of its end."""
+    return _clone(flags, signal.SIGCHLD, cgroup, "a process of the container")
+
+
+def _clone(flags: int, exit_signal: int, cgroup: int, what: str) -> tuple[int, int]:
     pidfd = ctypes.c_int(-1)
-    args = _clone_args.pack(
-        flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, 0
-    )
-    pid = syscall("clone3", _CLONE3, args, len(args), path="a container's process")
+    flags |= CLONE_PIDFD
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
+    address = ctypes.addressof(pidfd)
+    args = _clone_args.pack(flags, address, 0, 0, exit_signal, 0, 0, 0, 0, 0, max(cgroup, 0))
+    pid = syscall("clone3", _CLONE3, args, len(args), path=what)
     return (pid, pidfd.value) if pid else (0, -1)
 
 

@@ -200,25 +200,33 @@ class DeviceRule(_Spec):
 
 
 class Memory(_Spec):
-    """Memory limits in bytes; -1 is unlimited; ``swap`` is memory plus swap."""
+    """Memory limits in bytes; -1 is unlimited; ``swap`` is memory plus swap.
+
+    Kernel memory has no limit of its own any more in any kernel: ``kernel`` and ``kernelTCP``
+    are unknown properties here.
+    """
 
     limit: int | None = None
     reservation: int | None = None
     swap: int | None = None
     swappiness: int | None = None
     disable_oom_killer: bool | None = msgspec.field(default=None, name="disableOOMKiller")
+    check_before_update: bool = False
+    """Refuse a limit below what is in use, where the kernel would kill instead."""
 
 
 class Cpu(_Spec):
-    """CPU limits; times in microseconds."""
+    """CPU limits; times in microseconds. ``idle`` 1 runs only when nobody else wants to."""
 
     shares: int | None = None
     quota: int | None = None
+    burst: int | None = None
     period: int | None = None
     realtime_runtime: int | None = None
     realtime_period: int | None = None
     cpus: str = ""
     mems: str = ""
+    idle: int | None = None
 
 
 class Pids(_Spec):
@@ -247,6 +255,7 @@ class BlockIO(_Spec):
     """Block I/O limits."""
 
     weight: int | None = None
+    leaf_weight: int | None = None
     weight_device: list[WeightDevice] = []
     throttle_read_bps_device: list[ThrottleDevice] = []
     throttle_write_bps_device: list[ThrottleDevice] = []
@@ -258,14 +267,45 @@ class BlockIO(_Spec):
     )
 
 
+class HugepageLimit(_Spec):
+    """Most bytes of huge pages of one size, such as ``2MB``."""
+
+    page_size: str
+    limit: int
+
+
+class InterfacePriority(_Spec):
+    """Priority of the traffic that leaves by one of the host's interfaces."""
+
+    name: str
+    priority: int
+
+
+class Network(_Spec):
+    """Marks on the traffic (version 1 only)."""
+
+    class_id: int | None = msgspec.field(default=None, name="classID")
+    priorities: list[InterfacePriority] = []
+
+
+class Rdma(_Spec):
+    """Most handles and objects of one RDMA device."""
+
+    hca_handles: int | None = None
+    hca_objects: int | None = None
+
+
 class Resources(_Spec):
-    """The cgroup's limits."""
+    """The cgroup's limits. ``unified`` is version 2's own: values by file, written as given."""
 
     devices: list[DeviceRule] = []
     memory: Memory | None = None
     cpu: Cpu | None = None
     pids: Pids | None = None
     block_io: BlockIO | None = msgspec.field(default=None, name="blockIO")
+    hugepage_limits: list[HugepageLimit] = []
+    network: Network | None = None
+    rdma: dict[str, Rdma] = {}
     unified: dict[str, str] = {}
 
 

@@ -25,7 +25,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import NamedTuple, NoReturn
 
-from barque.cgroups import open_cgroup
+from barque.cgroups import cgroup_version, open_cgroup
 from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
@@ -213,10 +213,11 @@ def _build_root(launch: ContainerLaunch, io: InitIo) -> Root:
     os.umask(0)
     steps = plan_mounts(spec.mounts, spec.linux)
     root = _mount_root(launch, io, steps)
+    cgroup_root = _visible_cgroup(spec)
     fresh_dev = False
     for step in steps:
         reporter.stage = f"mount {step.destination}"
-        root.mount(step, spec.linux.cgroups_path)
+        root.mount(step, cgroup_root)
         fresh_dev = fresh_dev or (step.destination == "/dev" and step.kind == "filesystem")
     reporter.stage = "devices"
     devices = [*spec.linux.devices, *(host_devices() if launch.host_devices else ())]
@@ -302,6 +303,12 @@ def _mount_root(launch: ContainerLaunch, io: InitIo, steps: list[MountStep]) -> 
     for copy_up in launch.copy_ups:
         fill_volume(root, copy_up)
     return root
+
+
+def _visible_cgroup(spec: oci.Spec) -> str:
+    """The group that a cgroup mount shows as its root; see ``Root.mount``."""
+    has_namespace = any(namespace.type == "cgroup" for namespace in spec.linux.namespaces)
+    return spec.linux.cgroups_path if has_namespace or cgroup_version() == 1 else ""
 
 
 def _stop_propagation() -> None:

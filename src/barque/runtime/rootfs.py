@@ -19,7 +19,7 @@ import errno
 import os
 import stat
 
-from barque.cgroups import hierarchies
+from barque.cgroups import cgroup_version, hierarchies
 from barque.errors import InvalidArgument, KernelError
 from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
@@ -171,8 +171,9 @@ class Root:
         try:
             detached = open_rootfs(rootfs)
         except KernelError as error:
-            if error.errno != errno.EINVAL or not error.path.startswith("lowerdir+="):
+            if error.errno != errno.EINVAL or rootfs.type != "overlay":
                 raise
+            # Kernels before 6.5 take any option, and refuse the whole when it is made.
             _classic_overlay(rootfs, self._mount_point)
             self.fd = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         else:
@@ -324,10 +325,14 @@ class Root:
         copy_tree(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=source_fd), mount_fd)
 
     def _mount_cgroups(self, step: MountStep, cgroups_path: str) -> None:
-        """The container's own groups, one directory a hierarchy, each a bind of its group."""
+        """The container's own groups, one directory a hierarchy, each a bind of its group.
+
+        On version 2 a container that shares the host's cgroup namespace sees the whole tree, as
+        the paths in its /proc/self/cgroup want it: ``cgroups_path`` is "" then.
+        """
         target_fd = self.make_directory(step.destination)
         v1, v2 = hierarchies()
-        if not v1:
+        if cgroup_version() != 1:
             mount_fd = km.clone_tree(v2 + cgroups_path)
             km.set_attributes(mount_fd, set_=step.set, what=step.destination)
             self._attach(mount_fd, target_fd, step)

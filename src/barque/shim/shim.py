@@ -53,6 +53,7 @@ from barque.shim.task import (
     exit_status,
     follow,
     fork_helper,
+    open_birthplace,
     received,
     run_helper,
 )
@@ -177,7 +178,8 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
     def work() -> Process:
         if "pid" in joins:
             kp.setns(joins["pid"], kp.CLONE_NEWPID)
-        make = partial(kp.clone_sibling, launch.clone_flags & ~ready)
+        group = open_birthplace(launch.cgroups_path, create=True)
+        make = partial(kp.clone_sibling, launch.clone_flags & ~ready, group)
         return follow(Starting(launch.streams, make, child))
 
     def tell_engine(process: Process) -> None:
@@ -481,14 +483,17 @@ class Shim:
             io = ExecIo(reporter, stdio, init_pidfd, size)
             run_exec(lambda: _decode_exec(p.read_document(document)), io)
 
+        group = open_birthplace(self._launch.cgroups_path, create=False)
         try:
-            starting = Starting(request.streams, partial(kp.clone_beside, init_pidfd), child)
+            starting = Starting(request.streams, partial(kp.clone_beside, init_pidfd, group), child)
         except (OSError, KernelError) as error:
             failed = StartError(describe("start", error))
             self._send(engine, self._refuse_exec(request, failed, fds[1:]))
             return
         finally:
             os.close(document)
+            if group >= 0:
+                os.close(group)
         fd = starting.fileno()
         deadline = time.monotonic() + START_TIMEOUT_S
         self._starting[fd] = _StartingExec(starting, request, fds[1:], engine, deadline)

@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
+from barque.cgroups import cgroup_version, open_cgroup
 from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, pair, receive, send
 from barque.runtime.status import Failure, Pty, Reporter, Warning_, decode, describe
@@ -223,6 +224,16 @@ def received(data: bytes, fds: list[int], streams: Streams) -> Process:
         return Process(outcome.pid, outcome.warnings, *fds)
     pidfd, *pipes = fds
     return Process(outcome.pid, outcome.warnings, pidfd, -1, *pipes)
+
+
+def open_birthplace(cgroups_path: str, *, create: bool) -> int:
+    """The group that a process is made in, or -1 where it joins by itself; see docs/adr/0012."""
+    if not cgroups_path or cgroup_version() == 1:
+        return -1
+    cgroup = open_cgroup(cgroups_path)
+    if create:
+        cgroup.create()
+    return cgroup.open()
 
 
 class Helper(NamedTuple):

@@ -3,11 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from barque.engine.facts import CgroupFacts
-from barque.engine.limits import check_limits, parse_cpu_list
+from barque.engine.limits import check_limits
 from barque.errors import InvalidArgument
 from barque.models.api import HostConfig, ThrottleDevice
 from support.spec import make_facts
@@ -151,14 +149,3 @@ def test_what_the_kernel_lacks_is_taken_out_with_a_warning() -> None:
 def test_switching_the_oom_killer_off_without_a_limit_warns() -> None:
     (warning,) = check_limits(HostConfig(oom_kill_disable=True), make_facts())
     assert warning.startswith("OOM killer is disabled for the container")
-
-
-@given(st.sets(st.integers(min_value=0, max_value=200), min_size=1))
-def test_a_list_of_cpus_reads_back(numbers: set[int]) -> None:
-    assert parse_cpu_list(",".join(str(number) for number in numbers)) == numbers
-
-
-@pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1-", "1,,2", "0-99999", "1 2", "+1"])
-def test_bad_lists(text: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        parse_cpu_list(text)

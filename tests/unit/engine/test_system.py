@@ -13,7 +13,7 @@ def test_facts(tmp_path: Path) -> None:
     system = SystemInfo(SettingStore(database), make_facts(), "overlay", tmp_path)
     facts = system.facts()
     assert facts.cpus == 4
-    assert facts.cgroup_version == 1
+    assert facts.cgroups.version == 1
     assert facts.operating_system
     assert facts.storage_status[0][0] == "Backing Filesystem"
     assert facts.storage_status[0][1] != "unknown"
