@@ -56,7 +56,8 @@ class CgroupV2:
 
     def join(self, pid: int = 0) -> None:
         """See the contract. Who was born inside stays: even that would take 20 ms of a lock."""
-        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        own = f"/proc/{pid or 'self'}/cgroup"
+        with open(own, encoding="utf-8", errors="surrogateescape") as file:
             if f"0::{self.path}\n" in file:
                 return
         try:

@@ -26,6 +26,7 @@ from barque.errors import (
     KernelError,
     NotFound,
 )
+from barque.kernel.files import try_spread
 from barque.models.launch import RootfsMount
 from barque.snapshots.changes import Changes, compare_trees
 from barque.snapshots.contract import Snapshot
@@ -52,6 +53,11 @@ class DirectorySnapshotter(ABC):
         self._trash = trash
         for directory in (root, trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try_spread(fd)
+        finally:
+            os.close(fd)
         self._table = SnapshotTable(database, self.driver)
         self._rows = {row.key: row for row in self._table.list()}
         self._children = Counter(row.parent for row in self._rows.values())
