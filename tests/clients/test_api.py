@@ -120,7 +120,9 @@ def test_the_docker_command_line_reads() -> None:
             code, _, err = await docker(site, "service", "ls")
             assert code == 1
             assert "not a swarm manager" in err
-            code, _, err = await docker(site, "pull", "alpine")
+            code, _, err = await docker(
+                site, "plugin", "install", "--grant-all-permissions", "sshfs"
+            )
             assert code == 1
             assert "not implemented by barque yet" in err
 

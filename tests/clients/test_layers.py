@@ -305,7 +305,9 @@ def saved(barqued: Engine, tmp_path: Path) -> Iterator[Path]:
 
 
 @needs_dockerd
-def test_dockerd_loads_what_was_saved(saved: Path, barqued: Engine, dockerd: Engine) -> None:
+def test_dockerd_loads_what_was_saved(
+    saved: Path, barqued: Engine, dockerd: Engine, busybox_tar: Path
+) -> None:
     loaded = dockerd.docker("load", "-i", str(saved)).split("\n")
     for name in ("saved:v1", "saved:v2", "busybox:latest"):
         assert f"Loaded image: {name}" in loaded
@@ -323,7 +325,8 @@ def test_dockerd_loads_what_was_saved(saved: Path, barqued: Engine, dockerd: Eng
     ).stdout
     done = barqued.cli("load", stdin=again)
     assert "Loaded image: saved:v1" in done.stdout
-    dockerd.docker("rmi", "-f", "saved:v1", "saved:v2")
+    dockerd.docker("rmi", "-f", "saved:v1", "saved:v2", "busybox")
+    dockerd.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")  # its own again
 
 
 @pytest.mark.skipif(not shutil.which("skopeo"), reason="needs skopeo")

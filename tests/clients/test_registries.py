@@ -47,6 +47,7 @@ def images(barqued: Engine) -> Iterator[Engine]:
     for image in ids:
         barqued.docker("rmi", "-f", image)
     barqued.docker("import", "--change", 'CMD ["sh"]', _busybox(barqued), "busybox")
+    barqued.docker("image", "prune", "-f")
 
 
 def _busybox(engine: Engine) -> str:

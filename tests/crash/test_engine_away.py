@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import select
 import socket
 import struct
 import time
@@ -92,6 +93,15 @@ def _read_frames(connection: socket.socket, until: bytes) -> bytes:
     return seen
 
 
+def _type_until_heard(typing: socket.socket, listening: socket.socket) -> None:
+    """A client that has its reply is attached a moment later."""
+    heard: list[socket.socket] = []
+    while not heard:
+        typing.sendall(b"more\n")
+        _read_frames(typing, b"got more\n")
+        heard, _, _ = select.select([listening], [], [], 0.1)
+
+
 def test_attached_clients_stay_attached(engine: Engine) -> None:
     engine.docker("create", "-i", "--name", "c1", "busybox", "sh", "-c",
                   "while read line; do echo got $line; done; echo bye; exit 3")  # fmt: skip
@@ -104,6 +114,7 @@ def test_attached_clients_stay_attached(engine: Engine) -> None:
     _read_frames(client, b"got two\n")
     engine.start()
     second = hijack(engine.socket, "/containers/c1/attach?stream=1&stdout=1")
+    _type_until_heard(client, second)
     client.sendall(b"three\n")
     _read_frames(client, b"got three\n")
     _read_frames(second, b"got three\n")

@@ -101,7 +101,7 @@ def _cpu(cpu: oci.Cpu) -> list[Setting]:
     return [
         # only what has something behind it to wait for
         each._replace(may_wait=each.may_wait and _bounds(each, following))
-        for each, following in zip(settings, [*settings[1:], None], strict=True)
+        for each, following in zip(settings, [*settings, None][1:], strict=True)
     ]
 
 

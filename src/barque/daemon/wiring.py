@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 from barque.api.server import serve
+from barque.cgroups import open_cgroup
 from barque.content.store import ContentStore
 from barque.daemon.config import DEFAULT_EXEC_ROOT, Config
 from barque.daemon.locks import hold_directories, pid_file
@@ -21,7 +22,7 @@ from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
 from barque.engine.seccomp import BUILTIN, UNCONFINED, SeccompProfiles, check_profile
 from barque.engine.shims import ShimHost
-from barque.errors import InvalidArgument
+from barque.errors import InvalidArgument, KernelError
 from barque.images.service import ImageService
 from barque.models.api import LogConfig
 from barque.network.service import Networks
@@ -84,6 +85,8 @@ async def _serve(config: Config, spawner: Spawner) -> None:
             await stop.wait()
             _log.info("stopping; containers go on")
             await server.close()
+        if not config.cgroup_parent:
+            _give_back(cgroup_parent(config.exec_root))
     finally:
         database.close()
 
@@ -143,6 +146,16 @@ def cgroup_parent(exec_root: Path) -> str:
     if exec_root == DEFAULT_EXEC_ROOT:
         return "/barque"
     return f"/barque-{hashlib.sha256(bytes(exec_root)).hexdigest()[:12]}"
+
+
+def _give_back(path: str) -> None:
+    """Remove the engine's own control group, unless a container is in it."""
+    group = open_cgroup(path)
+    if group.exists() and not group.children():
+        try:
+            group.remove()
+        except KernelError as error:
+            _log.warning("the control group %s stays: %s", path, error)
 
 
 def _settle_heap() -> None:

@@ -70,15 +70,15 @@ class OomWatch:
         if fd >= 0:
             del self._watches[fd]
             os.close(fd)  # epoll forgets it with that
+        if self._epoll is not None and not self._watches:
+            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
 
     def close(self) -> None:
         """Stop watching."""
         for container in [*self._fds, *self._timers]:
             self.forget(container)
-        if self._epoll is not None:
-            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
-            self._epoll.close()
-            self._epoll = None
 
     def _later(self, container: ContainerId, wait_s: float, work: Callable[[], None]) -> None:
         def run() -> None:
