@@ -327,6 +327,7 @@ def test_dockerd_loads_what_was_saved(
     assert "Loaded image: saved:v1" in done.stdout
     dockerd.docker("rmi", "-f", "saved:v1", "saved:v2", "busybox")
     dockerd.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")  # its own again
+    dockerd.docker("image", "prune", "-f")
 
 
 @pytest.mark.skipif(not shutil.which("skopeo"), reason="needs skopeo")
