@@ -65,8 +65,8 @@ def open_gate(directory: str) -> None:
             raise Conflict("cannot start a container that has stopped") from None
         raise
     try:
-        os.unlink(path)
         os.write(fd, b"0")
+        os.unlink(path)
         poll = select.poll()
         poll.register(fd, 0)  # an error is always told: nobody holds the other end
         if not poll.poll(_TIMEOUT_MS):

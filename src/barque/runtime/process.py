@@ -269,6 +269,8 @@ def execute(
     """
     reporter.stage = "identity"
     restore_signals()
+    for fd in preserved:
+        os.set_inheritable(fd, True)
     kept = (reporter.fileno(), *preserved)
     close_from(3, keep=kept if gate is None else (*kept, gate.fileno()))
     own_stdio(identity.uid)

@@ -483,8 +483,9 @@ class Shim:
             io = ExecIo(reporter, stdio, init_pidfd, size)
             run_exec(lambda: _decode_exec(p.read_document(document)), io)
 
-        group = open_birthplace(self._launch.cgroups_path, create=False)
+        group = -1
         try:
+            group = open_birthplace(self._launch.cgroups_path, create=False)
             starting = Starting(request.streams, partial(kp.clone_beside, init_pidfd, group), child)
         except (OSError, KernelError) as error:
             failed = StartError(describe("start", error))

@@ -57,7 +57,10 @@ def load_spec(bundle: str) -> oci.Spec:
         spec = msgspec.json.decode(text, type=oci.Spec)
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"{path}: {error}") from None
+    _make_absolute(spec, bundle)
     check_spec(spec)
+    resources = spec.linux.resources = spec.linux.resources or oci.Resources()
+    resources.devices = [oci.DeviceRule(allow=False), *resources.devices]
     return spec
 
 
@@ -66,6 +69,7 @@ def create(store: Store, id_: str, options: Options) -> tuple[Record, Process]:
 
     Raises InvalidArgument, AlreadyExists, Conflict, StartError and what hooks raise.
     """
+    check_preserved(options.preserve_fds + listen_fds())  # before anything of ours is open
     bundle = os.path.realpath(options.bundle)
     spec = load_spec(bundle)
     if spec.process is None:
@@ -79,7 +83,6 @@ def create(store: Store, id_: str, options: Options) -> tuple[Record, Process]:
     if not spec.root.path or not os.path.isdir(rootfs):
         raise InvalidArgument(f"root.path {rootfs!r} is not a directory")
     spec.linux.cgroups_path = f"/{spec.linux.cgroups_path.strip('/') or id_}"
-    _make_absolute(spec, bundle)
     with ExitStack() as undo:
         directory = store.reserve(id_)
         undo.callback(store.forget, id_)
@@ -132,21 +135,31 @@ def write_pid_file(path: str, pid: int) -> None:
     os.rename(partial, path)
 
 
-def preserved(count: int) -> tuple[int, ...]:
-    """The descriptors after the standard ones that the program gets, LISTEN_FDS among them.
+def listen_fds() -> int:
+    """How many listening sockets the caller passes on; see sd_listen_fds(3)."""
+    text = os.environ.get("LISTEN_FDS", "")
+    if text and not text.isdecimal():
+        raise InvalidArgument(f"LISTEN_FDS={text} is no number")
+    return int(text or 0)
 
-    Raises InvalidArgument where one of them is not open.
+
+def preserved(count: int) -> tuple[int, ...]:
+    """The descriptors after the standard ones that the program gets."""
+    return tuple(range(3, 3 + count))
+
+
+def check_preserved(count: int) -> None:
+    """Raise InvalidArgument where one of them is not open.
+
+    To be called while no descriptor of ours could be taken for one.
     """
-    count += int(os.environ.get("LISTEN_FDS", "0") or 0)
-    fds = tuple(range(3, 3 + count))
-    for fd in fds:
+    for fd in preserved(count):
         try:
-            os.set_inheritable(fd, True)
+            os.fstat(fd)
         except OSError:
             raise InvalidArgument(
                 f"file descriptor {fd} was to be preserved, but is not open"
             ) from None
-    return fds
 
 
 def open_namespaces(spec: oci.Spec) -> dict[str, int]:
@@ -189,10 +202,10 @@ class _Creation:
         mapped = wants_ground(spec, self._joins)
         ground = lay_ground(self._launch, map_layers=False) if mapped else None
         binds = open_binds(spec, everything=mapped)
-        listen_fds = int(os.environ.get("LISTEN_FDS", "0") or 0)
-        if listen_fds and spec.process is not None:
-            spec.process.env += [f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]
-        kept = preserved(self._options.preserve_fds)
+        listening = listen_fds()
+        if listening and spec.process is not None:
+            spec.process.env += [f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
+        kept = preserved(self._options.preserve_fds + listening)
         flags = clone_flags(spec, self._joins)
         pid, pidfd, status = spawn(
             flags, self._joins, lambda reporter: self._init(reporter, ground, binds, kept)
@@ -202,7 +215,7 @@ class _Creation:
         if ground is not None:
             os.close(ground.rootfs)
         duties = Duties(self._on_unmapped, self._on_mounted, self._on_listener)
-        process = follow(pid, pidfd, status, duties)
+        process = follow(pid, pidfd, status, duties, to_gate=True)
         if process.master >= 0 and self._options.console_socket:
             send_master(self._options.console_socket, process.master)
             os.close(process.master)

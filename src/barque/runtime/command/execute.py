@@ -16,7 +16,7 @@ from barque.models import oci
 from barque.models.launch import ExecLaunch
 from barque.runtime.checks import check_process
 from barque.runtime.command.console import check_console, send_master
-from barque.runtime.command.create import preserved, write_pid_file
+from barque.runtime.command.create import check_preserved, preserved, write_pid_file
 from barque.runtime.command.follow import Duties, Process, StartError, follow, spawn
 from barque.runtime.command.state import Container
 from barque.runtime.execs import ExecIo, run_exec
@@ -47,6 +47,7 @@ def read_process(path: str) -> oci.Process:
 
 def execute(container: Container, process: oci.Process, options: Options) -> Process:
     """Run ``process``; returns when it is its program. Raises Conflict, StartError."""
+    check_preserved(options.preserve_fds)  # before anything of ours is open
     status = container.status
     if status == "stopped":
         raise Conflict("cannot exec in a stopped container")

@@ -29,6 +29,8 @@ from barque.runtime.status import (
 
 _TIMEOUT_MS = 120_000
 
+_DIED = Failure("start", 0, "the process was killed before it was created", 128)
+
 Child = Callable[[Reporter], None]
 
 
@@ -114,13 +116,15 @@ def _spawn_inside(flags: int, joins: dict[str, int], run: Callable[[], NoReturn]
     return int(told)
 
 
-def follow(pid: int, pidfd: int, status: Socket, duties: Duties) -> Process:
-    """Follow the child to its gate or program. Raises StartError, or what a duty raises.
+def follow(
+    pid: int, pidfd: int, status: Socket, duties: Duties, *, to_gate: bool = False
+) -> Process:
+    """Follow the child to its program, or ``to_gate``. Raises StartError, or what a duty raises.
 
     Then the child is killed and reaped.
     """
     master, warnings = -1, []
-    failure = None
+    failure = _DIED if to_gate else None
     try:
         while (message := _next(status)) is not None:
             told, fds = message
@@ -130,6 +134,7 @@ def follow(pid: int, pidfd: int, status: Socket, duties: Duties) -> Process:
                 case Warning_(message=text):
                     warnings.append(text)
                 case Created():
+                    failure = None
                     break
                 case Failure():
                     failure = told

@@ -36,6 +36,8 @@ def read_resources(arguments: argparse.Namespace) -> oci.Resources:
             shares=arguments.cpu_share,
             quota=arguments.cpu_quota,
             period=arguments.cpu_period,
+            burst=arguments.cpu_burst,
+            idle=arguments.cpu_idle,
             realtime_runtime=arguments.cpu_rt_runtime,
             realtime_period=arguments.cpu_rt_period,
             cpus=arguments.cpuset_cpus,
@@ -50,4 +52,5 @@ def update(container: Container, resources: oci.Resources) -> None:
     """Change the limits that are given. Raises Conflict, KernelError."""
     if container.status == "stopped":
         raise Conflict("container not running")
-    open_cgroup(container.record.cgroup).apply(resources)
+    resources.devices = []  # as with runc: the container keeps those it was made with
+    open_cgroup(container.record.cgroup).update(resources)

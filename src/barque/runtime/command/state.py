@@ -72,31 +72,31 @@ class Store:
         self._root = root
 
     def directory(self, id_: str) -> str:
-        """Where the container's files are."""
+        """Where the container's files are. Raises InvalidArgument for what is no id."""
+        if not _ID.fullmatch(id_) or id_ in {".", ".."}:
+            raise InvalidArgument(f"invalid container ID format: {id_!r}")
         return f"{self._root}/{id_}"
 
     def reserve(self, id_: str) -> str:
         """Make the directory of a new container. Raises InvalidArgument, AlreadyExists."""
-        if not _ID.fullmatch(id_) or id_ in {".", ".."}:
-            raise InvalidArgument(f"invalid container ID format: {id_!r}")
+        directory = self.directory(id_)
         os.makedirs(self._root, 0o711, exist_ok=True)
         try:
-            os.mkdir(self.directory(id_), 0o711)
+            os.mkdir(directory, 0o700)
         except FileExistsError:
             raise AlreadyExists("container with given ID already exists") from None
-        return self.directory(id_)
+        return directory
 
     def save(self, record: Record) -> None:
         """Keep the record, whole or not at all."""
         path = f"{self.directory(record.id)}/{_FILE}"
-        with open(f"{path}.part", "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with open(os.open(f"{path}.part", flags, 0o600), "wb") as file:
             file.write(msgspec.json.encode(record))
         os.rename(f"{path}.part", path)
 
     def get(self, id_: str) -> Container:
         """The container. Raises NotFound."""
-        if not _ID.fullmatch(id_):
-            raise NotFound("container does not exist")
         try:
             with open(f"{self.directory(id_)}/{_FILE}", "rb") as file:
                 record = msgspec.json.decode(file.read(), type=Record)
