@@ -96,6 +96,31 @@ def test_names_are_taken_and_checked(runtime: Runtime, tmp_path: Path) -> None:
     assert "already exists" in runtime.try_call("create", *bundle, "c1")[1]
     for name in ("..", "a/b", "ä", ""):
         assert "invalid container ID format" in runtime.try_call("create", *bundle, name)[1]
+        assert "invalid container ID format" in runtime.try_call("delete", "--force", name)[1]
+    assert runtime.status() == "created"
+
+
+def test_killed_while_paused(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.create("exec sleep 100", tmp_path / "log")
+    runtime.call("start", "c1")
+    runtime.call("pause", "c1")
+    runtime.call("kill", "c1", "KILL")
+    wait_until(lambda: runtime.status() == "stopped", "it has ended")
+
+
+def test_devices_are_denied_unless_given(runtime: Runtime) -> None:
+    capabilities = runtime.spec["process"]["capabilities"]
+    for kind in ("bounding", "effective", "permitted"):
+        capabilities[kind].append("CAP_MKNOD")
+    runtime.spec["linux"]["resources"] = {}
+    script = "mknod /tmp/disk b 1 0; cat /tmp/disk; rm /tmp/disk; head -c 2 /dev/zero | wc -c"
+    _, lines = runtime.run(f"exec 2>&1; {script}")
+    assert lines == ["cat: can't open '/tmp/disk': Operation not permitted", "2"]
+
+
+def test_the_state_is_private(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.create("true", tmp_path / "log")
+    assert (runtime.root / "c1/state.json").stat().st_mode & 0o077 == 0
 
 
 def test_failures_leave_nothing(runtime: Runtime) -> None:

@@ -57,7 +57,14 @@ def _run(what: str, hook: oci.Hook, document: bytes) -> None:
     actions = [(os.POSIX_SPAWN_DUP2, state_fd, 0)]
     actions += [(os.POSIX_SPAWN_DUP2, theirs, number) for number in (1, 2)]
     try:
-        pid = os.posix_spawn(hook.path, hook.args or [hook.path], environment, file_actions=actions)
+        pid = os.posix_spawn(
+            hook.path,
+            hook.args or [hook.path],
+            environment,
+            file_actions=actions,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which the interpreter ignores
+        )
     except OSError as error:
         os.close(output)
         raise FailedPrecondition(f"{what}: {os.strerror(error.errno or 0).lower()}") from None

@@ -222,6 +222,7 @@ def _build_root(launch: ContainerLaunch, io: InitIo) -> Root:
     reporter.stage = "devices"
     devices = [*spec.linux.devices, *(host_devices() if launch.host_devices else ())]
     make_devices(root, devices, fresh_dev=fresh_dev, by_bind=io.ground is not None)
+    os.umask(0o22)  # modes are right as given up to here; hooks come next
     return root
 
 

@@ -487,7 +487,7 @@ class Shim:
         try:
             group = open_birthplace(self._launch.cgroups_path, create=False)
             starting = Starting(request.streams, partial(kp.clone_beside, init_pidfd, group), child)
-        except (OSError, KernelError) as error:
+        except (OSError, BarqueError) as error:
             failed = StartError(describe("start", error))
             self._send(engine, self._refuse_exec(request, failed, fds[1:]))
             return

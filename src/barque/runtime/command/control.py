@@ -66,6 +66,8 @@ def kill(container: Container, number: int, *, everybody: bool) -> None:
         return
     with container.open_init() as init:
         init.signal(number)
+    if number == signal.SIGKILL and container.status == "paused":
+        open_cgroup(container.record.cgroup).thaw()  # what is frozen would not die of it
 
 
 def end(container: Container) -> None:

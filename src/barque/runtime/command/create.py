@@ -116,6 +116,8 @@ def _make_absolute(spec: oci.Spec, bundle: str) -> None:
 
 def _check_empty(path: str) -> None:
     cgroup = open_cgroup(path)
+    if cgroup.exists() and cgroup.frozen():
+        raise Conflict(f"container's cgroup {path} is frozen: thaw it first")
     if cgroup.exists() and (left := cgroup.pids()):
         raise Conflict(f"container's cgroup is not empty: {len(left)} process(es) found")
 

@@ -109,6 +109,8 @@ def _run(store: Store, arguments: argparse.Namespace) -> int:
     _, process = create(store, arguments.id, _creation(arguments, detached=arguments.detach))
     _warn(process)
     container = store.get(arguments.id)
+    if not arguments.detach:
+        _hold_signals()
     try:
         control.start(container)
     except BaseException:
@@ -123,6 +125,11 @@ def _run(store: Store, arguments: argparse.Namespace) -> int:
     return code
 
 
+def _hold_signals() -> None:
+    """Let signals wait until there is a process to pass them on to: see ``_stay``."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+
+
 def _stay(process: Process) -> int:
     """Stay in front of ``process`` until it ends; its exit status as a shell shows it."""
 
@@ -135,6 +142,7 @@ def _stay(process: Process) -> int:
     for number in FORWARDED:
         if number < signal.SIGRTMIN and number != signal.SIGPIPE:
             signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     if process.master >= 0:
         with Proxy(process.master) as proxy:
             signal.signal(signal.SIGWINCH, lambda *_: proxy.resize())
@@ -161,6 +169,8 @@ def _exec(store: Store, arguments: argparse.Namespace) -> int:
         cgroup=arguments.cgroup,
         ignore_paused=arguments.ignore_paused,
     )
+    if not arguments.detach:
+        _hold_signals()
     process = execute.execute(container, _process(container, arguments), options)
     _warn(process)
     return 0 if arguments.detach else _stay(process)

@@ -38,10 +38,10 @@ class Record(msgspec.Struct, rename="camel", kw_only=True):
         """``created``, ``running``, ``paused`` or ``stopped``."""
         if start_time(self.pid) != self.start_time:
             return "stopped"
-        if os.path.exists(f"{directory}/{GATE}"):
-            return "created"
         cgroup = open_cgroup(self.cgroup)
-        return "paused" if cgroup.exists() and cgroup.frozen() else "running"
+        if cgroup.exists() and cgroup.frozen():
+            return "paused"
+        return "created" if os.path.exists(f"{directory}/{GATE}") else "running"
 
     def state(self, status: str) -> oci.State:
         """The state as hooks and clients read it."""
