@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from barque.cgroups import lists
 from barque.errors import FailedPrecondition, InvalidArgument, NotImplementedHere
 from barque.kernel import scheduling
 from barque.models import oci
@@ -50,7 +51,6 @@ _MEMORY_FLAGS = {
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_NUMA_BALANCING": 1 << 13,
 }
-_MAX_CPU = 8192
 
 
 class Attributes(NamedTuple):
@@ -178,16 +178,12 @@ def _plan_memory_policy(policy: oci.MemoryPolicy | None) -> tuple[int, list[int]
 
 def parse_list(text: str, what: str) -> list[int]:
     """The numbers of a kernel list such as ``0-3,7``. Raises InvalidArgument naming ``what``."""
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InvalidArgument(f"{what}: {text!r} is not a list such as 0-3,7")
-        begin, end = int(first), int(last or first)
-        if begin > end or end >= _MAX_CPU:
-            raise InvalidArgument(f"{what}: {part.strip()!r} is out of order or too large")
-        numbers += range(begin, end + 1)
-    return numbers
+    try:
+        return sorted(lists.parse_list(",".join(part.strip() for part in text.split(","))))
+    except ValueError:
+        raise InvalidArgument(
+            f"{what}: {text!r} is not a list such as 0-3,7, in order and of what a kernel can have"
+        ) from None
 
 
 def apparmor_enabled() -> bool:

@@ -30,20 +30,12 @@ def wants_ground(spec: oci.Spec, joins: dict[str, int]) -> bool:
     return "user" in joins or any(ns.type == "user" for ns in spec.linux.namespaces)
 
 
-def lay_ground(launch: ContainerLaunch, *, map_layers: bool) -> Ground:
-    """Open what the init cannot. ``map_layers``: show the snapshot's owners as mapped.
-
-    Raises InvalidArgument, KernelError.
-    """
+def lay_ground(launch: ContainerLaunch) -> Ground:
+    """Open what the init cannot. Raises InvalidArgument, KernelError."""
     linux = launch.spec.linux
     check_mappings("uid", linux.uid_mappings)
     check_mappings("gid", linux.gid_mappings)
-    idmap = open_user_namespace(linux.uid_mappings, linux.gid_mappings) if map_layers else -1
-    try:
-        rootfs = open_rootfs(launch.rootfs, idmap)
-    finally:
-        if idmap >= 0:
-            os.close(idmap)
+    rootfs = open_rootfs(launch.rootfs)
     for copy_up in launch.copy_ups:
         fill_volume(Root.of(rootfs), copy_up)
     return Ground(filter_of(launch), rootfs)

@@ -47,52 +47,16 @@ def _remove_volatile_mark(work: str) -> None:
         raise KernelError("remove", error.errno or 0, incompat) from None
 
 
-def _overlay(rootfs: RootfsMount, idmap_fd: int) -> int:
-    """A detached overlay mount.
-
-    With ``idmap_fd``, a user namespace, the layers are shown with its owners: nothing is copied
-    or changed for containers that differ in their ids (Linux 6.15 for detached layers).
-    """
-    if rootfs.volatile:
-        _remove_volatile_mark(rootfs.work)
-    if idmap_fd < 0:
-        return km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
-    held = [_mapped(path, idmap_fd) for path in rootfs.lower]
-    lower = [f"/proc/self/fd/{layer}" for layer in held]
-    upper = work = ""
-    try:
-        if rootfs.upper:
-            base = os.path.dirname(rootfs.upper)  # upper and work must be of one mount
-            held.append(_mapped(base, idmap_fd))
-            upper, work = (
-                f"/proc/self/fd/{held[-1]}/{os.path.relpath(path, base)}"
-                for path in (rootfs.upper, rootfs.work)
-            )
-        return km.new_overlay(lower, upper, work, volatile=rootfs.volatile)
-    finally:
-        for layer in held:
-            os.close(layer)
-
-
-def _mapped(path: str, idmap_fd: int) -> int:
-    """A detached bind of ``path`` with the owners that the user namespace gives."""
-    fd = km.clone_tree(path)
-    km.set_id_mapping(fd, idmap_fd, what=path)
-    return fd
-
-
-def open_rootfs(rootfs: RootfsMount, idmap_fd: int = -1) -> int:
-    """The snapshot as a detached mount; the caller owns it. ``idmap_fd``: see ``_overlay``.
+def open_rootfs(rootfs: RootfsMount) -> int:
+    """The snapshot as a detached mount; the caller owns it.
 
     Raises KernelError: EINVAL at ``lowerdir+`` where the kernel is too old for it.
     """
     if rootfs.type == "overlay" and (rootfs.upper or len(rootfs.lower) > 1):
-        return _overlay(rootfs, idmap_fd)
-    source = rootfs.source or rootfs.lower[0]
-    detached = km.clone_tree(source, recursive=rootfs.type == "bind")
-    if idmap_fd >= 0:
-        km.set_id_mapping(detached, idmap_fd, recursive=rootfs.type == "bind", what=source)
-    return detached
+        if rootfs.volatile:
+            _remove_volatile_mark(rootfs.work)
+        return km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
+    return km.clone_tree(rootfs.source or rootfs.lower[0], recursive=rootfs.type == "bind")
 
 
 def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:

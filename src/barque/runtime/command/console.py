@@ -6,7 +6,6 @@ Source: runc's docs/terminals.md; the receiver gets one message with the master.
 from __future__ import annotations
 
 import _socket
-import array
 import fcntl
 import os
 import select
@@ -17,6 +16,7 @@ import tty
 from typing import Any, Self
 
 from barque.errors import FailedPrecondition, InvalidArgument
+from barque.kernel.seqpacket import send
 from barque.runtime.terminal import resize
 
 
@@ -30,20 +30,25 @@ def check_console(*, terminal: bool, detached: bool, console_socket: str) -> Non
         raise InvalidArgument("cannot use console socket if runc will not detach or allocate tty")
 
 
-def send_master(path: str, master: int) -> None:
-    """Give the master to whoever listens at ``path``; it stays open here."""
+def send_descriptor(what: str, path: str, message: bytes, fd: int) -> None:
+    """Give ``fd``, which stays open here, to whoever listens at ``path``.
+
+    Raises FailedPrecondition, which names the socket as ``what``.
+    """
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
     try:
         end.connect(path)
-        fds = array.array("i", [master])
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds.tobytes())
-        end.sendmsg([b"/dev/ptmx"], [rights])
+        send(end, message, (fd,))
     except OSError as error:
-        raise FailedPrecondition(
-            f"console socket {path}: {os.strerror(error.errno or 0).lower()}"
-        ) from None
+        text = os.strerror(error.errno or 0).lower()
+        raise FailedPrecondition(f"{what} {path}: {text}") from None
     finally:
         end.close()
+
+
+def send_master(path: str, master: int) -> None:
+    """Give the master to the console socket."""
+    send_descriptor("console socket", path, b"/dev/ptmx", master)
 
 
 class Proxy:

@@ -5,11 +5,9 @@ Source: runtime-spec bundle.md and runtime.md "Create"; runc(8).
 
 from __future__ import annotations
 
-import _socket
 import fcntl
 import json
 import os
-import struct
 import time
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -17,12 +15,12 @@ from typing import NamedTuple
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import Conflict, FailedPrecondition, InvalidArgument
+from barque.errors import Conflict, InvalidArgument
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch, RootfsMount
 from barque.runtime.checks import check_spec
-from barque.runtime.command.console import check_console, send_master
+from barque.runtime.command.console import check_console, send_descriptor, send_master
 from barque.runtime.command.follow import Duties, Process, follow, spawn
 from barque.runtime.command.state import Record, Store, start_time
 from barque.runtime.gate import StartGate, make_gate
@@ -202,7 +200,7 @@ class _Creation:
         """Make the process, and follow it to its gate."""
         spec = self._spec
         mapped = wants_ground(spec, self._joins)
-        ground = lay_ground(self._launch, map_layers=False) if mapped else None
+        ground = lay_ground(self._launch) if mapped else None
         binds = open_binds(spec, everything=mapped)
         listening = listen_fds()
         if listening and spec.process is not None:
@@ -281,18 +279,6 @@ class _Creation:
             "metadata": seccomp.listener_metadata,
             "state": msgspec.to_builtins(state),
         }
-        _send_listener(seccomp.listener_path, json.dumps(document).encode(), fd)
-
-
-def _send_listener(path: str, document: bytes, fd: int) -> None:
-    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
-    try:
-        end.connect(path)
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("=i", fd))
-        end.sendmsg([document], [rights])
-    except OSError as error:
-        raise FailedPrecondition(
-            f"seccomp listener {path}: {os.strerror(error.errno or 0).lower()}"
-        ) from None
-    finally:
-        end.close()
+        send_descriptor(
+            "seccomp listener", seccomp.listener_path, json.dumps(document).encode(), fd
+        )
