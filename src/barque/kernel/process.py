@@ -16,6 +16,8 @@ from barque.kernel.libc import check, function, syscall
 
 _CLONE3, _CLOSE_RANGE = 435, 436
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
+_RT_SIGACTION = 13 if os.uname().machine == "x86_64" else 134
+_SIGACTION_SIZE, _SIGSET_SIZE = 32, 8  # struct sigaction and sigset_t as the kernel has them
 
 CLONE_NEWTIME = 0x80
 CLONE_FS = 0x200
@@ -116,6 +118,13 @@ def unshare(flags: int) -> None:
 def open_namespace(pid: int, kind: str) -> int:
     """A descriptor of the namespace ``kind`` (OCI type) of a process that is our child."""
     return os.open(f"/proc/{pid}/ns/{NAMESPACES[kind][1]}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def restore_reserved_signals() -> None:
+    """Set 32 and 33 to their default: the C library keeps them to itself, ignored or not."""
+    default = bytes(_SIGACTION_SIZE)
+    for number in (32, 33):
+        syscall("rt_sigaction", _RT_SIGACTION, number, default, None, _SIGSET_SIZE)
 
 
 def set_dumpable(*, dumpable: bool) -> None:

@@ -35,6 +35,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from barque.errors import InvalidArgument, KernelError
 from barque.kernel.process import (
     close_from,
+    restore_reserved_signals,
     set_keep_capabilities,
     set_no_new_privileges,
 )
@@ -142,6 +143,7 @@ def restore_signals() -> None:
     for number in _SIGNALS:
         if _signal.getsignal(number) != _signal.SIG_DFL:
             _signal.signal(number, _signal.SIG_DFL)
+    restore_reserved_signals()
 
 
 def connect_stdio(stdio: tuple[int, int, int] | None, slave: int) -> None:
