@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 import barque
+from barque.engine.userns import DEFAULT_POOL
 from barque.errors import InvalidArgument
 from barque.models.api import Ulimit
 from barque.network.config import AddressPool, NetworkConfig
@@ -53,6 +54,8 @@ class Options(
     default_shm_size: str | int = 64 << 20
     default_ulimits: dict[str, Ulimit] = {}
     seccomp_profile: str = "builtin"
+    userns_remap: str = ""
+    userns_auto_pool: str = DEFAULT_POOL
     bridge: str = ""
     bip: str = ""
     fixed_cidr: str = ""
@@ -101,6 +104,10 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     default_ulimits: tuple[Ulimit, ...]
     seccomp_profile: str
     """``builtin``, ``unconfined`` or a file."""
+    userns_remap: str
+    """``user[:group]``, ``uid[:gid]``, ``default``, or "": no user namespaces unless asked for."""
+    userns_auto_pool: str
+    """A user with subordinate ids, or ``START:COUNT``."""
     network: NetworkConfig
     registries: RegistryConfig
     tls: bool
@@ -140,6 +147,13 @@ _FLAGS = (
     _Flag("default-shm-size", ("--default-shm-size",), "text", "size of containers' /dev/shm"),
     _Flag("default-ulimits", ("--default-ulimit",), "ulimits", "name=soft[:hard] of containers"),
     _Flag("seccomp-profile", ("--seccomp-profile",), "text", "a file, builtin or unconfined"),
+    _Flag("userns-remap", ("--userns-remap",), "text", "user[:group] whose subids containers get"),
+    _Flag(
+        "userns-auto-pool",
+        ("--userns-auto-pool",),
+        "text",
+        "user, or START:COUNT, whose subids --userns=auto is served from",
+    ),
     _Flag("bridge", ("-b", "--bridge"), "text", "bridge device; none: no default network"),
     _Flag("bip", ("--bip",), "text", "address and subnet of the bridge"),
     _Flag("fixed-cidr", ("--fixed-cidr",), "text", "part of the subnet that is handed out"),
@@ -301,6 +315,8 @@ def _finish(options: Options, *, validate_only: bool) -> Config:
         default_shm_size_bytes=parse_size(options.default_shm_size),
         default_ulimits=tuple(options.default_ulimits.values()),
         seccomp_profile=options.seccomp_profile,
+        userns_remap=options.userns_remap,
+        userns_auto_pool=_check_pool(options.userns_auto_pool),
         network=network,
         registries=check_config(
             options.registry_mirrors,
@@ -323,6 +339,17 @@ def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         offered = ", ".join(filter(None, choices))
         raise InvalidArgument(f"invalid {key} {value!r}: choose one of {offered}")
+
+
+def _check_pool(text: str) -> str:
+    start, colon, count = text.partition(":")
+    numbers = start.isdecimal() and count.isdecimal() and int(start) > 0 and int(count) > 0
+    if not text or (colon and not numbers):
+        raise InvalidArgument(
+            f"invalid userns-auto-pool {text!r}: give a user, or START:COUNT such as "
+            "2147483648:16777216"
+        )
+    return text
 
 
 def _parse_directory(key: str, text: str) -> Path:

@@ -22,6 +22,7 @@ from barque.engine.mounts import MountPlan, resolve_mounts
 from barque.engine.names import generate_id, generate_name, validate_container_name
 from barque.engine.registry import Registry
 from barque.engine.spec import merge_image
+from barque.engine.userns import UserNamespaces
 from barque.engine.validate import fill_defaults, validate
 from barque.engine.volumes import Volumes
 from barque.errors import NotFound
@@ -76,6 +77,7 @@ class Creation:
     layout: Layout
     clock: Clock
     defaults: ContainerDefaults
+    userns: UserNamespaces
 
     async def create(
         self,
@@ -114,6 +116,7 @@ class Creation:
             args=merged.args,
             mounts=plan.points,
             networks=self._asked_networks(host, networking),
+            ids=self.userns.choose(host, None, self.registry.records()),
             snapshot=container_id,
             snapshotter=self.storage_driver,
             log_path=self.layout.log(container_id) if host.log_config.type != "none" else "",

@@ -37,9 +37,11 @@ from barque.engine.system import SystemInfo
 from barque.engine.tasks import Tasks
 from barque.engine.trash import TrashReaper
 from barque.engine.updating import Updating
+from barque.engine.userns import DEFAULT_POOL, UserNamespaces
 from barque.engine.volumes import Volumes
 from barque.engine.watching import Watcher
 from barque.images.service import ImageService
+from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId, ExecId, ImageId
 from barque.models.launch import ExitRecord
 from barque.network.service import Networks
@@ -59,6 +61,8 @@ class EngineConfig:
     storage_driver: str = "overlay"
     cgroup_parent: str = "/barque"
     defaults: ContainerDefaults = field(default_factory=ContainerDefaults)
+    userns_remap: IdMap | None = None
+    userns_auto_pool: str = DEFAULT_POOL
 
 
 @dataclass
@@ -190,6 +194,9 @@ def build_engine(
         events=bus,
         clock=clock,
     )
+    userns = UserNamespaces(
+        facts, config.storage_driver, config.userns_remap, config.userns_auto_pool
+    )
     launcher = Launcher(
         registry=registry,
         shims=shims,
@@ -200,6 +207,7 @@ def build_engine(
         cgroup_parent=config.cgroup_parent,
         events=events,
         layout=layout,
+        userns=userns,
     )
     removal = Removal(
         registry=registry,
@@ -248,6 +256,7 @@ def build_engine(
             layout=layout,
             clock=clock,
             defaults=config.defaults,
+            userns=userns,
         ),
         tasks=tasks,
         networking=networking,
@@ -283,7 +292,13 @@ def build_engine(
         volumes=volumes,
         networks=networking,
         events=bus,
-        system=SystemInfo(SettingStore(database), facts, config.storage_driver, config.data_root),
+        system=SystemInfo(
+            SettingStore(database),
+            facts,
+            config.storage_driver,
+            config.data_root,
+            userns=config.userns_remap is not None,
+        ),
         registry=registry,
         database=database,
         snapshots=snapshots,

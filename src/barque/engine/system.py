@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from barque.engine.facts import CgroupFacts, HostFacts
+from barque.kernel.files import find_filesystem
 from barque.store.settings import SettingStore
 
 _ID_KEY = "engine-id"
@@ -37,9 +38,17 @@ class SystemInfo:
     """Answers what the engine and its host are."""
 
     def __init__(
-        self, settings: SettingStore, host: HostFacts, storage_driver: str, storage_path: Path
+        self,
+        settings: SettingStore,
+        host: HostFacts,
+        storage_driver: str,
+        storage_path: Path,
+        *,
+        userns: bool = False,
     ) -> None:
+        """``userns``: containers are in a user namespace unless they say otherwise."""
         self._host = host
+        self._userns = userns
         self._driver = storage_driver
         self._storage = storage_path
         self.id = settings.find(_ID_KEY) or ""
@@ -69,7 +78,7 @@ class SystemInfo:
             cgroups=host.cgroups,
             storage_driver=self._driver,
             storage_status=[["Backing Filesystem", find_filesystem(str(self._storage))]],
-            security_options=_security_options(host),
+            security_options=_security_options(host, userns=self._userns),
             ipv4_forwarding=forwarding == "1",
             warnings=warnings,
         )
@@ -100,10 +109,12 @@ def list_missing(cgroups: CgroupFacts) -> list[str]:
     return [f"WARNING: No {what} support" for there, what in missing if not there]
 
 
-def _security_options(host: HostFacts) -> list[str]:
+def _security_options(host: HostFacts, *, userns: bool) -> list[str]:
     options = []
     if host.seccomp:
         options.append("name=seccomp,profile=builtin")
+    if userns:
+        options.append("name=userns")
     if Path("/proc/self/ns/cgroup").exists():
         options.append("name=cgroupns")
     return options
@@ -121,17 +132,3 @@ def read_os_release() -> tuple[str, str]:
         values = {key: value.strip("\"'") for key, _, value in lines}
         break
     return values.get("PRETTY_NAME", "Linux"), values.get("VERSION_ID", "")
-
-
-def find_filesystem(path: str) -> str:
-    """Return the type of the file system that ``path`` is on, as mounted."""
-    best, found = "", "unknown"
-    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    real = os.path.realpath(path)
-    for line in text.splitlines():
-        fields, _, rest = line.partition(" - ")
-        point = fields.split(" ")[4].encode().decode("unicode_escape")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, found = point, rest.split(" ")[0]
-    return found

@@ -28,6 +28,7 @@ from barque.runtime.process import (
 from barque.runtime.rootfs import Root
 from barque.runtime.seccomp import compile_filter, notifies
 from barque.runtime.status import Reporter
+from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, resolve
 
 _JOINED = kp.CLONE_NEWNS | kp.CLONE_NEWUTS | kp.CLONE_NEWIPC | kp.CLONE_NEWNET | kp.CLONE_NEWCGROUP
@@ -79,6 +80,8 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     for kind in launch.namespaces:
         flags |= kp.NAMESPACES[kind][0]
     kp.setns(io.init_pidfd, flags)
+    if flags & kp.CLONE_NEWUSER:
+        become_root()  # what is made from here on belongs to somebody there
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     reporter.stage = "terminal"
     slave = -1

@@ -4,7 +4,8 @@ Its parent (the shim, or ``barque-runtime``) has made the process with its new n
 here it builds its own world and then becomes the user's program. What is done, in this order
 (``reporter.stage`` names where a failure was):
 
-0. in a user namespace: its parent maps ids and does what only the host's root may (outside.py)
+0. in a user namespace: its parent has opened what only the host's root may, and made the group
+   (outside.py); it joins that, and has its ids mapped
 1. the compiled filter is read; cgroup: make the group, set limits, join it; then a cgroup
    namespace rooted there
 2. namespaces: join those of other containers; time offsets
@@ -181,6 +182,8 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         reporter.stage = "time namespace"
         kp.unshare(kp.CLONE_NEWTIME)
     if ground is not None:
+        reporter.stage = "cgroup"
+        join_cgroup(spec)  # still by the ids of the host's root, whose files they are
         reporter.stage = "user namespace"
         reporter.ask(Unmapped())
         become_root()
@@ -189,7 +192,8 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         reporter.stage = "seccomp"
         bpf = filter_of(launch)
         reporter.stage = "cgroup"
-        enter_cgroup(spec)
+        make_cgroup(spec)
+        join_cgroup(spec)
     if "cgroup" in own:
         kp.unshare(kp.CLONE_NEWCGROUP)
     reporter.stage = "namespaces"
@@ -256,8 +260,8 @@ def _set_names(spec: oci.Spec, proc: int, reporter: Reporter) -> None:
         _set_sysctl(proc, name, value)
 
 
-def enter_cgroup(spec: oci.Spec, pid: int = 0) -> None:
-    """Make the group, set its limits, and let ``pid`` (0: the caller) join it."""
+def make_cgroup(spec: oci.Spec) -> None:
+    """Make the group and set its limits."""
     if not spec.linux.cgroups_path:
         return
     cgroup = open_cgroup(spec.linux.cgroups_path)
@@ -266,7 +270,12 @@ def enter_cgroup(spec: oci.Spec, pid: int = 0) -> None:
     if resources.devices:
         resources.devices = [*resources.devices, *ALWAYS_ALLOWED]
     cgroup.apply(resources)
-    cgroup.join(pid)
+
+
+def join_cgroup(spec: oci.Spec) -> None:
+    """Join the group, which is there. See docs/adr/0005."""
+    if spec.linux.cgroups_path:
+        open_cgroup(spec.linux.cgroups_path).join()
 
 
 def set_clocks(process: str, offsets: dict[str, oci.TimeOffset]) -> None:

@@ -30,7 +30,7 @@ _PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
 
 
-def _remove_volatile_mark(work: str) -> None:
+def remove_volatile_mark(work: str) -> None:
     """Let a volatile overlay be mounted again after an orderly end.
 
     The kernel leaves ``work/incompat/volatile/dirty`` so that nobody trusts the layer after a
@@ -54,12 +54,12 @@ def open_rootfs(rootfs: RootfsMount) -> int:
     """
     if rootfs.type == "overlay" and (rootfs.upper or len(rootfs.lower) > 1):
         if rootfs.volatile:
-            _remove_volatile_mark(rootfs.work)
+            remove_volatile_mark(rootfs.work)
         return km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
     return km.clone_tree(rootfs.source or rootfs.lower[0], recursive=rootfs.type == "bind")
 
 
-def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
+def classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
     """Overlay by mount(2), for kernels before 6.5 that do not know ``lowerdir+``.
 
     Options are limited to one page, so the layers are named relative to their directory.
@@ -71,7 +71,7 @@ def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
         upper, work = (os.path.relpath(path, base) for path in (rootfs.upper, rootfs.work))
         options += f",upperdir={upper},workdir={work}"
         if rootfs.volatile:
-            _remove_volatile_mark(rootfs.work)
+            remove_volatile_mark(rootfs.work)
             options += ",volatile"
     if len(options) >= os.sysconf("SC_PAGE_SIZE"):
         raise InvalidArgument(
@@ -138,7 +138,7 @@ class Root:
             if error.errno != errno.EINVAL or rootfs.type != "overlay":
                 raise
             # Kernels before 6.5 take any option, and refuse the whole when it is made.
-            _classic_overlay(rootfs, self._mount_point)
+            classic_overlay(rootfs, self._mount_point)
             self.fd = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         else:
             self.attach_root(detached)

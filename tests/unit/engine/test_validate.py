@@ -209,7 +209,6 @@ def test_conflicts_with_a_host_name() -> None:
     ("host", "word"),
     [
         ({"ipc_mode": "container:a"}, "IPC"),
-        ({"userns_mode": "private"}, "user namespace"),
         ({"storage_opt": {"size": "1g"}}, "storage"),
         ({"log_config": LogConfig(type="syslog")}, "syslog"),
         ({"mounts": [Mount(type="image", source="a", target="/x")]}, "image"),
