@@ -105,7 +105,8 @@ def clone_flags(spec: oci.Spec, joins: Collection[str]) -> int:
     """The flags for clone3: new namespaces, but those that are made later.
 
     The cgroup namespace is made after the group was joined, the time namespace entered by
-    execve. Raises InvalidArgument for what cannot be.
+    execve, and the IPC namespace of who is in a user namespace made when it is root there, who
+    then owns its message queues. Raises InvalidArgument for what cannot be.
     """
     flags = 0
     seen: set[str] = set()
@@ -117,7 +118,7 @@ def clone_flags(spec: oci.Spec, joins: Collection[str]) -> int:
         seen.add(namespace.type)
         if not namespace.path and namespace.type not in {*joins, "cgroup", "time"}:
             flags |= kp.NAMESPACES[namespace.type][0]
-    return flags
+    return flags & ~kp.CLONE_NEWIPC if "user" in {*seen, *joins} else flags
 
 
 def run_init(read_launch: Callable[[], ContainerLaunch], io: InitIo) -> NoReturn:
@@ -187,6 +188,8 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         reporter.stage = "user namespace"
         reporter.ask(Unmapped())
         become_root()
+        if "ipc" in own:
+            kp.unshare(kp.CLONE_NEWIPC)
         bpf = ground.bpf
     else:
         reporter.stage = "seccomp"
