@@ -46,12 +46,11 @@ def load_remap(text: str, subuid: Path = SUBUID, subgid: Path = SUBGID) -> IdMap
     if user.pw_name == "root":
         _log.warning("user namespaces: root cannot be remapped with itself; they are off")
         return None
-    uids = ranges_of(subuid, user.pw_name, str(user.pw_uid))
-    gids = ranges_of(subgid, group, user.pw_name)
-    for kind, name, path, ranges in (
-        ("subuid", user.pw_name, subuid, uids),
-        ("subgid", group, subgid, gids),
-    ):
+    name, number = user.pw_name, str(user.pw_uid)
+    uids = ranges_of(subuid, name, number)
+    # subgid(5) goes by the user, older dockerds by the group.
+    gids = ranges_of(subgid, name, number) or ranges_of(subgid, group)
+    for kind, path, ranges in (("subuid", subuid, uids), ("subgid", subgid, gids)):
         if not ranges:
             raise FailedPrecondition(
                 f'can\'t create ID mappings: no {kind} ranges found for user "{name}": add the '
