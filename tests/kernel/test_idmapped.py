@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from barque.errors import FailedPrecondition
+from barque.errors import FailedPrecondition, KernelError
 from barque.kernel import mount as km
 from barque.models.idmap import IdMap
 from barque.models.launch import RootfsMount
@@ -121,7 +121,7 @@ def test_an_overlay_of_layers_that_are_mounted(
         def refuse_first(rootfs: RootfsMount) -> int:
             if not once:
                 once.append(1)
-                raise idmapped.KernelError("fsconfig", 22)
+                raise KernelError("fsconfig", 22)
             return make(rootfs)
 
         monkeypatch.setattr(idmapped, "_new_overlay", refuse_first)
@@ -138,7 +138,7 @@ def test_an_overlay_by_the_classic_call(
 
     def work() -> None:
         def refuse(_: RootfsMount) -> int:
-            raise idmapped.KernelError("fsconfig", 22)
+            raise KernelError("fsconfig", 22)
 
         monkeypatch.setattr(idmapped, "_new_overlay", refuse)
         check_snapshot(open_in(snapshot, tmp_path), tmp_path / "3/fs")
