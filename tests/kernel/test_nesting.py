@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from support import census, nesting
+from support import census, nesting, rootfs
 from support.engine import Engine, dockerd_is_here
 from support.nesting import Inner, machine_binds
 from support.waiting import wait_until
 
-SYSTEMD = Path("/lib/systemd/systemd")
 UNPRIVILEGED = (
     "--cap-add=SYS_ADMIN",
     "--cap-add=NET_ADMIN",
@@ -215,6 +214,7 @@ def test_names_of_the_network_around(barqued: Engine, start: Start) -> None:
 def test_dockerd_in_a_container(barqued: Engine, archive: Path) -> None:
     barqued.docker(
         *("run", "-d", "--name", "level1", "--privileged", *machine_binds()),
+        *("-v=/etc/alternatives:/etc/alternatives:ro", "--tmpfs=/run"),
         *(f"-v={archive}:/busybox.tar:ro", "-v=/var/lib/docker"),
         *("busybox", "dockerd", "--host=unix:///run/barque.sock"),
     )
@@ -232,48 +232,57 @@ def test_dockerd_in_a_container(barqued: Engine, archive: Path) -> None:
     assert inner.docker("run", "--rm", "-m", "32m", "busybox", "echo", "works") == "works"
 
 
-@pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd on the machine")
-@pytest.mark.parametrize("privileged", [False, True])
-def test_systemd_as_the_first_process(barqued: Engine, *, privileged: bool) -> None:
-    flags = ["--privileged"] if privileged else []
-    barqued.docker(
-        *("run", "-d", "--name", "vm", *flags, "--security-opt", "systemd=true"),
-        *machine_binds(),
-        *("busybox", str(SYSTEMD)),
-    )
+@pytest.fixture(scope="module")
+def systemd_image(barqued: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if not rootfs.systemd_is_here():
+        pytest.skip("needs systemd and busybox-static on the machine, to make an image of")
+    tar = rootfs.write_systemd_tar(tmp_path_factory.mktemp("systemd") / "rootfs.tar")
+    barqued.docker("import", str(tar), "systemd")
+    return "systemd"
+
+
+def _boot(engine: Engine, image: str, *flags: str) -> None:
+    engine.docker("run", "-d", "--name", "vm", *flags, image, "/sbin/init", "--unit=basic.target")
     up = {"running", "degraded"}
-    wait_until(
-        lambda: barqued.cli("exec", "vm", "systemctl", "is-system-running").stdout.strip() in up,
-        "systemd has started",
-        60,
-    )
-    unit = "[Service]\nExecStart=/usr/bin/sleep 1000\n"
+    state = ("exec", "vm", "systemctl", "is-system-running")
+    wait_until(lambda: engine.cli(*state).stdout.strip() in up, "systemd has started", 60)
+
+
+def _stop_in_order(engine: Engine) -> None:
+    """Stop the container: systemd takes its services down and is not killed."""
+    engine.docker("stop", "--time", "60", "vm", timeout_s=90)
+    # 130: a systemd that thinks itself on a machine of its own has switched it off
+    assert engine.docker("inspect", "-f", "{{.State.ExitCode}}", "vm") in {"0", "130"}
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+def test_systemd_as_the_first_process(
+    barqued: Engine, systemd_image: str, *, privileged: bool
+) -> None:
+    flags = ["--privileged"] if privileged else []
+    _boot(barqued, systemd_image, *flags, "--security-opt", "systemd=true")
+    unit = "[Service]\nExecStart=/bin/sleep 1000\n"
     barqued.docker("exec", "vm", "sh", "-c", f"printf '{unit}' >/run/systemd/system/job.service")
     barqued.docker("exec", "vm", "systemctl", "start", "job")
     assert barqued.docker("exec", "vm", "systemctl", "is-active", "job") == "active"
-    # a service has a control group of its own, and the limits' groups stay out of reach
+    # a service has a control group of its own, and the limits stay out of reach
     job = barqued.docker("exec", "vm", "systemctl", "show", "-P", "ControlGroup", "job")
     assert job.endswith("/system.slice/job.service")
-    lift = ("exec", "vm", "sh", "-c", "echo 1000 >/sys/fs/cgroup/pids/pids.max")
+    lift = ("exec", "vm", "sh", "-c", "echo max >/sys/fs/cgroup/pids/pids.max")
     if not privileged:
         assert barqued.cli(*lift).returncode
-    begin = time.monotonic()
-    barqued.docker("stop", "vm")
-    assert time.monotonic() - begin < 9, "systemd was killed: it did not hear that it should stop"
-    assert barqued.docker("inspect", "-f", "{{.State.ExitCode}}", "vm") in {"0", "130"}
-
-
-@pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd on the machine")
-def test_systemd_is_stopped_by_its_signal_without_any_option(barqued: Engine) -> None:
-    flags = ("--privileged", "--tmpfs=/run", "-e=container=barque")
-    barqued.docker("run", "-d", "--name", "vm", *flags, *machine_binds(), "busybox", str(SYSTEMD))
+    _stop_in_order(barqued)
+    barqued.docker("start", "vm")
+    state = ("exec", "vm", "systemctl", "is-system-running")
     up = {"running", "degraded"}
-    wait_until(
-        lambda: barqued.cli("exec", "vm", "systemctl", "is-system-running").stdout.strip() in up,
-        "systemd has started",
-        60,
-    )
-    begin = time.monotonic()
-    barqued.docker("stop", "vm")
-    assert time.monotonic() - begin < 9
-    assert barqued.docker("inspect", "-f", "{{.State.ExitCode}}", "vm") in {"0", "130"}
+    wait_until(lambda: barqued.cli(*state).stdout.strip() in up, "systemd has started again", 60)
+    barqued.cli("exec", "vm", "systemctl", "poweroff")
+    barqued.docker("wait", "vm")
+
+
+def test_systemd_is_stopped_by_its_signal_without_any_option(
+    barqued: Engine, systemd_image: str
+) -> None:
+    _boot(barqued, systemd_image, "--privileged")
+    assert barqued.docker("inspect", "-f", "{{.Config.StopSignal}}", "vm") in {"", "<no value>"}
+    _stop_in_order(barqued)

@@ -311,8 +311,19 @@ class CgroupV1:
         deadline = time.monotonic() + timeout_s
         for directory in self._directories():
             remove_tree(directory, deadline)
-        if self._unified:
-            remove_tree(self._unified + self.path, deadline)
+        if self._unified and os.path.isdir(self._unified + self.path):
+            self._remove_unified(deadline)
+
+    def _remove_unified(self, deadline: float) -> None:
+        """Remove what a systemd made on version 2's hierarchy, up to where others have groups."""
+        remove_tree(self._unified + self.path, deadline)
+        above = os.path.dirname(self.path)
+        while above != "/":
+            try:
+                os.rmdir(self._unified + above)
+            except OSError:
+                return
+            above = os.path.dirname(above)
 
 
 def _device_words(rule: oci.DeviceRule) -> list[str]:
