@@ -22,6 +22,7 @@ from barque.engine.mounts import MountPlan, resolve_mounts
 from barque.engine.names import generate_id, generate_name, validate_container_name
 from barque.engine.registry import Registry
 from barque.engine.spec import merge_image
+from barque.engine.systemd import fill_systemd
 from barque.engine.userns import UserNamespaces
 from barque.engine.validate import fill_defaults, validate
 from barque.engine.volumes import Volumes
@@ -100,6 +101,7 @@ class Creation:
             warnings += check_platform(config.image, image, platform)
         merged = merge_image(config, image.config if image is not None else None)
         fill_defaults(host, self.facts, self.defaults)
+        fill_systemd(merged.config, host)
         self._resolve_shared(host)
         container_id = ContainerId(generate_id(self.registry.__contains__))
         merged.config.hostname = self._hostname(merged.config, host, container_id)

@@ -23,6 +23,7 @@ class SecurityOptions(NamedTuple):
     labels: tuple[str, ...] = ()
     """SELinux options: ``disable``, ``type:…`` and so on."""
     writable_cgroups: bool | None = None
+    systemd: bool = False
 
 
 NONE = SecurityOptions()
@@ -44,7 +45,7 @@ def parse_security_options(options: list[str] | None) -> SecurityOptions:
     """
     if not options:
         return NONE
-    no_new_privileges = False
+    no_new_privileges = systemd = False
     writable_cgroups: bool | None = None
     seccomp = apparmor = ""
     labels: list[str] = []
@@ -70,6 +71,10 @@ def parse_security_options(options: list[str] | None) -> SecurityOptions:
                 no_new_privileges = _parse_bool(value, option)
             case "writable-cgroups":
                 writable_cgroups = _parse_bool(value, option)
+            case "systemd":
+                systemd = _parse_bool(value, option)
             case _:
                 raise InvalidArgument(f'invalid --security-opt 2: "{option}"')
-    return SecurityOptions(no_new_privileges, seccomp, apparmor, tuple(labels), writable_cgroups)
+    return SecurityOptions(
+        no_new_privileges, seccomp, apparmor, tuple(labels), writable_cgroups, systemd
+    )

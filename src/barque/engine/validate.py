@@ -20,6 +20,7 @@ from barque.engine.mounts import check_mounts, clean_path
 from barque.engine.seccomp import BUILTIN, UNCONFINED, check_profile
 from barque.engine.security import parse_security_options
 from barque.engine.signals import parse_signal
+from barque.engine.systemd import check_systemd
 from barque.engine.userns import check_mode
 from barque.errors import InvalidArgument, NotImplementedHere
 from barque.models.api import ContainerConfig, HostConfig, RestartPolicy
@@ -279,6 +280,7 @@ def _check_security(host: HostConfig, facts: HostFacts) -> None:
             f'SELinux option "{label}": barque does not apply SELinux labels yet; use '
             f"--security-opt label=disable"
         )
+    check_systemd(host, facts)
     if options.seccomp not in {"", UNCONFINED, BUILTIN}:
         check_profile(options.seccomp, facts)
 
