@@ -46,6 +46,9 @@ def get_file_system_type(fd: int) -> int:
     return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
 
 
+_ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\"))
+
+
 def find_filesystem(path: str) -> str:
     """Return the type of the file system that ``path`` is on, as mounted."""
     best, found = "", "unknown"
@@ -54,7 +57,9 @@ def find_filesystem(path: str) -> str:
         text = file.read()
     for line in text.splitlines():
         fields, _, rest = line.partition(" - ")
-        point = fields.split(" ")[4].encode().decode("unicode_escape")
+        point = fields.split(" ")[4]
+        for code, character in _ESCAPES:
+            point = point.replace(code, character)
         inside = real == point or real.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, found = point, rest.split(" ")[0]
