@@ -11,6 +11,8 @@ import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from barque.engine.clock import Clock, format_time
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import Image, Images, NetworkService
@@ -147,6 +149,10 @@ class Creation:
                     os.makedirs(path, mode=0o755, exist_ok=True)
                 await self.snapshots.prepare_async(record.snapshot, parent)
                 undo.callback(self.snapshots.remove, record.snapshot)
+                # Once more, and nothing is awaited from here on: two that are made at once get
+                # different ranges.
+                ids = self.userns.choose(record.host_config, None, self.registry.records())
+                record = replace(record, ids=ids)
                 directory = self.layout.container(record.id)
                 directory.mkdir(mode=0o710)
                 undo.callback(directory.rmdir)
