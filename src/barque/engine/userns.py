@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from barque.engine.facts import HostFacts
+from barque.engine.security import parse_security_options
 from barque.engine.subids import (
     SUBGID,
     SUBUID,
@@ -115,6 +116,11 @@ def check_options(host: HostConfig) -> None:
         )
     if host.pid_mode == "host":
         raise InvalidArgument("cannot share PID namespace when user namespaces are enabled")
+    if parse_security_options(host.security_opt).systemd:
+        raise InvalidArgument(
+            "security option systemd=true is incompatible with user namespaces: systemd has to "
+            "write to its control group, which is root's outside; use --userns=host"
+        )
 
 
 def check_kernel(facts: HostFacts, storage_driver: str) -> None:

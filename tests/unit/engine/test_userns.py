@@ -133,6 +133,7 @@ def test_pools(tmp_path: Path) -> None:
         ({"privileged": True}, "privileged mode is incompatible with user namespaces.  You must"),
         ({"network_mode": "host"}, "cannot share the host's network namespace when user"),
         ({"pid_mode": "host"}, "cannot share PID namespace when user namespaces are enabled"),
+        ({"security_opt": ["systemd=true"]}, "systemd=true is incompatible with user namespaces"),
     ],
 )
 def test_what_dockerd_refuses(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
