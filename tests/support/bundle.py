@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 
@@ -14,7 +15,8 @@ PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 class Runtime:
     """``barque-runtime`` with a state directory of its own, and one bundle to change at will."""
 
-    def __init__(self, directory: Path, rootfs: Path) -> None:
+    def __init__(self, directory: Path, rootfs: Path, command: Sequence[str] = (PROGRAM,)) -> None:
+        self._command = command
         self.root = directory / "state"
         self.bundle = directory / "bundle"
         self.bundle.mkdir()
@@ -26,12 +28,14 @@ class Runtime:
         self.spec["process"]["noNewPrivileges"] = False
         self.spec["linux"]["cgroupsPath"] = f"/barque-test-{directory.name}"
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin a command; its output is merged and read by the caller."""
+    def start(
+        self, *arguments: str, into: IO[str] | int = subprocess.PIPE, **options: Any
+    ) -> subprocess.Popen[str]:
+        """Begin a command; its output is merged, and read by the caller or goes ``into`` a file."""
         return subprocess.Popen(
-            [PROGRAM, "--root", str(self.root), *arguments],
+            [*self._command, "--root", str(self.root), *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=into,
             stderr=subprocess.STDOUT,
             text=True,
             **options,
@@ -40,7 +44,7 @@ class Runtime:
     def try_call(self, *arguments: str, **options: Any) -> tuple[int, str]:
         """Run a command; its exit code and merged output."""
         done = subprocess.run(
-            [PROGRAM, "--root", str(self.root), *arguments],
+            [*self._command, "--root", str(self.root), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -74,13 +78,25 @@ class Runtime:
         self.write(script)
         with log.open("w") as file:
             subprocess.run(
-                [PROGRAM, "--root", str(self.root), "create", "--bundle", str(self.bundle), "c1"],
+                [
+                    *self._command,
+                    "--root",
+                    str(self.root),
+                    "create",
+                    "--bundle",
+                    str(self.bundle),
+                    "c1",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 timeout=60,
                 check=True,
             )
+
+    def pid(self) -> int:
+        """The container's first process."""
+        return int(json.loads(self.call("state", "c1"))["pid"])
 
     def status(self) -> str:
         """What ``state`` says of the container."""

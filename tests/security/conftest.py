@@ -1,0 +1,36 @@
+"""An engine to be attacked, with a secret in its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.attackers import Attacker
+from support.engine import Engine, docker_cli_is_here, open_barqued
+
+SECRET = "this-is-the-engines-secret"
+
+
+@pytest.fixture(scope="session")
+def engine(busybox_tar: Path) -> Iterator[Engine]:
+    """A private barqued with the image ``busybox``, and ``SECRET`` in its environment."""
+    if os.geteuid():
+        pytest.skip("needs root: starts an engine")
+    if not docker_cli_is_here():
+        pytest.skip("needs the docker command line")
+    os.environ["BARQUE_ATTACK_SECRET"] = SECRET
+    try:
+        with open_barqued(prefix="attacked-") as engine:
+            engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
+            yield engine
+    finally:
+        del os.environ["BARQUE_ATTACK_SECRET"]
+
+
+@pytest.fixture(scope="session")
+def attacker(engine: Engine) -> Attacker:
+    """Containers of the attacked engine."""
+    return Attacker(engine)
