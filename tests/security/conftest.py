@@ -10,13 +10,16 @@ import pytest
 
 from support.attackers import Attacker
 from support.engine import Engine, docker_cli_is_here, open_barqued
-
-SECRET = "this-is-the-engines-secret"
+from support.secret import SECRET
+from support.sentinels import heavier, weigh
 
 
 @pytest.fixture(scope="session")
 def engine(busybox_tar: Path) -> Iterator[Engine]:
-    """A private barqued with the image ``busybox``, and ``SECRET`` in its environment."""
+    """A private barqued with the image ``busybox``, and ``SECRET`` in its environment.
+
+    After all attacks neither it nor its spawner may have more descriptors or memory.
+    """
     if os.geteuid():
         pytest.skip("needs root: starts an engine")
     if not docker_cli_is_here():
@@ -25,7 +28,11 @@ def engine(busybox_tar: Path) -> Iterator[Engine]:
     try:
         with open_barqued(prefix="attacked-") as engine:
             engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
+            engine.docker("run", "--rm", "busybox", "true")
+            before = weigh(engine.pid)
             yield engine
+            engine.remove_containers()
+            assert heavier(before, weigh(engine.pid)) == []
     finally:
         del os.environ["BARQUE_ATTACK_SECRET"]
 

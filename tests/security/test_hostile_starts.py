@@ -8,8 +8,7 @@ be impressed; the weak build must fall. ``support.sentinels`` watches the host a
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -65,13 +64,13 @@ class Row(NamedTuple):
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path) -> Scene:
     image = make_root(tmp_path / "image", write_busybox_tar(tmp_path / "root.tar"))
     made = Scene(image, tmp_path / "outside", tmp_path / "shared")
     made.outside.mkdir()
     made.shared.mkdir()
     (made.outside / "secret").write_text(SECRET)
-    yield made
+    return made
 
 
 async def said_by(h: Harness, launch: object, name: str = "c") -> str:

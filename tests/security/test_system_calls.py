@@ -7,6 +7,9 @@ first says anything. A row without flags says why there is no weakened build of 
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -73,7 +76,6 @@ SYSTEM_CALLS = [
     Attack("syslog", (*UNFILTERED, "--cap-add", "SYSLOG")),
     Attack("fanotify_init", ADMIN),
     Attack("unknown number", (), "there is nothing behind it; ENOSYS is what programs expect"),
-    Attack("block device", NODES),
     Attack("memory device", NODES),
 ]
 
@@ -131,7 +133,14 @@ def _names(attack: Attack) -> str:
     return attack.name
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=_names)
+WAITING = pytest.mark.xfail(reason="NET_RAW is among the defaults as yet", strict=True)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [pytest.param(a, marks=WAITING) if a.name == "socket AF_PACKET" else a for a in ATTACKS],
+    ids=_names,
+)
 def test_refused_by_default(attacker: Attacker, attack: Attack) -> None:
     refused = attack.refused | (ABSENT if attack in REDIRECTIONS else frozenset())
     assert attacker.attempt(attack.name, (), ALL) in refused
@@ -147,11 +156,37 @@ def test_reaches_the_kernel_when_weakened(attacker: Attacker, attack: Attack) ->
     assert outcome not in attack.refused
 
 
-def test_node_of_a_disk_is_worth_nothing(attacker: Attacker) -> None:
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The number of a disk of the host's, with something on it."""
+    content = tmp_path_factory.mktemp("disk") / "content"
+    content.write_bytes(b"secret" * 100_000)
+    made = subprocess.run(
+        ["losetup", "--find", "--show", content], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"this machine has no loop device to spare: {made.stderr.strip()}")
+    number = os.stat(made.stdout.strip()).st_rdev
+    yield f"{os.major(number)}:{os.minor(number)}"
+    subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "outcome"),
+    [((), "EPERM"), (("--cap-add", "MKNOD"), "EPERM"), (NODES, "ok"), (PRIVILEGED, "ok")],
+    ids=["default", "nodes", "nodes and a rule", "privileged"],
+)
+def test_disks_of_the_host(
+    attacker: Attacker, disk: str, flags: tuple[str, ...], outcome: str
+) -> None:
     """Who may make nodes still cannot open them: the control group says which devices there are."""
-    names = ("block device", "memory device")
-    for name in names:
-        assert attacker.attempt(name, ("--cap-add", "MKNOD"), names) == "EPERM"
+    name = f"block:{disk}"
+    assert attacker.attempt(name, flags, (name,)) == outcome
+
+
+def test_memory_of_the_host(attacker: Attacker) -> None:
+    flags = ("--cap-add", "MKNOD", "--cap-add", "SYS_RAWIO")
+    assert attacker.attempt("memory device", flags, ("memory device",)) == "EPERM"
 
 
 @pytest.mark.xfail(

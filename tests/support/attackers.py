@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from functools import cache
 from pathlib import Path
 
 from barque.models import oci
@@ -47,7 +46,7 @@ class Attacker:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[tuple[str, ...], dict[str, str]] = {}
+        self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, str]] = {}
 
     def attempt(self, name: str, flags: tuple[str, ...], beside: tuple[str, ...]) -> str:
         """What comes of ``name`` in a container with ``flags``.
@@ -55,16 +54,11 @@ class Attacker:
         ``beside`` are all that are ever asked for with these flags: one container tries them
         all, each in a process of its own.
         """
-        if flags not in self._known:
+        key = flags, beside
+        if key not in self._known:
             said = self._engine.docker(
                 *("run", "--rm", "--network", "none", *python_flags(), *flags),
                 *("busybox", PYTHON, "-I", PROBE, *beside),
             )
-            self._known[flags] = json.loads(said)
-        return self._known[flags][name]
-
-
-@cache
-def host_outcome(name: str) -> str:
-    """What comes of ``name`` on the host itself, which says what the machine has at all."""
-    return probe.attempt(probe.find(name))
+            self._known[key] = json.loads(said)
+        return self._known[key][name]

@@ -274,10 +274,12 @@ def _removed_afterwards(engine: Engine) -> Iterator[Engine]:
 
 
 @contextmanager
-def open_barqued(*extra: str, prefix: str = "barqued-") -> Iterator[Engine]:
+def open_barqued(
+    *extra: str, prefix: str = "barqued-", program: Sequence[str] = ()
+) -> Iterator[Engine]:
     """Run a private barqued; ``extra`` are more of its flags. Needs root.
 
-    On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
+    ``program`` takes the place of the command ``barqued``. On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
     """
     root = Path(tempfile.mkdtemp(prefix=prefix))
     bridge, subnet = _choose_network()
@@ -287,7 +289,7 @@ def open_barqued(*extra: str, prefix: str = "barqued-") -> Iterator[Engine]:
         bridge=bridge,
         subnet=subnet,
         command=[
-            str(Path(sys.executable).with_name("barqued")),
+            *(program or [str(Path(sys.executable).with_name("barqued"))]),
             *("--data-root", str(root / "data")),
             *("--exec-root", str(root / "exec")),
             *("--pidfile", str(root / "pid")),

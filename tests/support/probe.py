@@ -2,7 +2,7 @@
 
 ``python probe.py NAME...`` prints one JSON object, name to outcome: ``ok``, the name of the
 errno, or for a death the signal. Names are those of ``ACTIONS``, or ``read:PATH``, ``write:PATH``
-(opens, writes nothing), ``list:PATH``, ``exe:PID``. Every attempt is made by a child of its own.
+(opens, writes nothing), ``list:PATH``, ``block:MAJOR:MINOR``. Every attempt is made by a child of its own.
 It needs nothing but the standard library, and no other module of the tests.
 
 What only root of the host could do is asked for with arguments that cannot work (a null address,
@@ -105,18 +105,9 @@ def _mount_cgroup() -> None:
     try:
         _call("mount", b"cgroup", where, b"cgroup", 0, b"memory")
     except OSError as error:
-        if error.errno != errno.EINVAL and error.errno != errno.EBUSY:
+        if error.errno not in {errno.EINVAL, errno.EBUSY}:
             raise
         _call("mount", b"cgroup", where, b"cgroup2", 0, None)
-
-
-def _block_device() -> None:
-    """A node of the first disk, and its first byte."""
-    with open("/proc/partitions", encoding="ascii") as file:
-        major, minor = next(line.split()[:2] for line in file if line[:1] == " ")
-    os.mknod("/tmp/disk", 0o60600, os.makedev(int(major), int(minor)))
-    with open("/tmp/disk", "rb", buffering=0) as disk:
-        disk.read(1)
 
 
 def _memory_device() -> None:
@@ -170,7 +161,6 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "syslog": lambda: _call("syslog", 10, None, 0),
     "fanotify_init": lambda: _call("fanotify_init", 0, 0),
     "unknown number": lambda: _number(2000),
-    "block device": _block_device,
     "memory device": _memory_device,
 }
 
@@ -190,11 +180,18 @@ def _list(path: str) -> None:
         raise OSError(errno.ENODATA, "nothing there")
 
 
+def _block(number: str) -> None:
+    """A node of the disk with this number, and its first byte."""
+    major, _, minor = number.partition(":")
+    os.mknod("/tmp/disk", 0o60600, os.makedev(int(major), int(minor)))
+    _read("/tmp/disk")
+
+
 _BY_PATH: dict[str, Callable[[str], object]] = {
     "read": _read,
     "write": _write,
     "list": _list,
-    "remove": os.unlink,
+    "block": _block,
 }
 
 

@@ -47,9 +47,9 @@ def look(*trees: Path, interpreters: Iterable[Path] = ()) -> Sentinels:
     for tree in trees:
         for path in (tree, *tree.rglob("*")):
             seen[str(path)] = _describe(path)
-    seen["mounts"] = "".join(
-        sorted(line.partition(" ")[2] for line in _lines("/proc/self/mountinfo"))
-    )
+    for line in _lines("/proc/self/mountinfo"):
+        number, _, what = line.strip().partition(" ")
+        seen[f"mount {number} {what}"] = "there"
     for name in _SYSCTLS:
         path = Path("/proc/sys", name)
         seen[str(path)] = path.read_text() if path.exists() else "none"

@@ -1,9 +1,9 @@
 """Barque with a defence taken out, to show that an attack is one.
 
 Nothing in barque can be switched off for tests. So this file is a program of its own: it imports
-barque, replaces what ``WEAKENINGS`` says, and becomes the spawner or ``barque-runtime``::
+barque, replaces what ``WEAKENINGS`` says, and becomes the spawner, the runtime or the engine::
 
-    python -I weakenings.py spawner|runtime NAME,NAME... ARGUMENT...
+    python -I weakenings.py spawner|runtime|engine NAME,NAME... ARGUMENT...
 
 Some defences stand behind faults that barque does not have today (a descriptor left open, an
 import after the root was entered). These faults are planted, as ``plant …``, in the strong and
@@ -12,10 +12,15 @@ in the weak build alike.
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 LEAKED_FD = 200
@@ -24,177 +29,177 @@ PLANTED_CODEC = "planted-codec"
 PLANTED_ADDRESS = "\0barque-planted"
 
 
+def _replace(where: str, name: str, make: Callable[[Any], Any]) -> None:
+    """Put ``make(old)`` in the place of ``name`` of ``where``: a module, or one of its classes.
+
+    Raises AttributeError where there is no such thing: the weakening is to be renewed then.
+    """
+    module, _, inner = where.partition(":")
+    target = importlib.import_module(module)
+    if inner:
+        target = getattr(target, inner)
+    setattr(target, name, make(getattr(target, name)))
+
+
 def _plant_descriptor() -> None:
     """A descriptor of the host's root, open in all that the spawner forks, kept over execve."""
-    from barque.shim import spawner
 
-    def freeze_and_leak(freeze: Callable[[], None] = spawner.freeze_heap) -> None:
-        freeze()
-        fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-        os.dup2(fd, LEAKED_FD, inheritable=True)
-        os.close(fd)
+    def make(freeze: Any) -> Any:
+        def freeze_and_leak() -> None:
+            freeze()
+            fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+            os.dup2(fd, LEAKED_FD, inheritable=True)
+            os.close(fd)
 
-    spawner.freeze_heap = freeze_and_leak
+        return freeze_and_leak
+
+    _replace("barque.shim.spawner", "freeze_heap", make)
 
 
 def _plant_lazy_import() -> None:
     """An import and an unknown codec, when the container's root is the root."""
-    from barque.runtime import process
 
-    def find(name: str, path: str, real: Any = process.find_executable) -> str:
-        try:
-            __import__(PLANTED_MODULE)
-        except ImportError:
-            pass  # as where the barrier stands
-        try:
-            "".encode(PLANTED_CODEC)
-        except LookupError:
-            pass  # likewise
-        return str(real(name, path))
+    def make(real: Any) -> Any:
+        def find(name: str, path: str) -> Any:
+            with suppress(ImportError):  # as where the barrier stands
+                __import__(PLANTED_MODULE)
+            with suppress(LookupError):
+                "".encode(PLANTED_CODEC)
+            return real(name, path)
 
-    process.find_executable = find
+        return find
+
+    _replace("barque.runtime.process", "find_executable", make)
 
 
 def _plant_abstract_socket() -> None:
     """A listener in the abstract namespace of the host's network (CVE-2020-15257)."""
-    import socket
-
-    from barque.shim import spawner
-
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(PLANTED_ADDRESS)
     listener.listen()
 
-    def close_from(
-        first: int, *, keep: tuple[int, ...] = (), real: Any = spawner.kp.close_from
-    ) -> None:
-        real(first, keep=(*keep, listener.fileno()))
+    def make(real: Any) -> Any:
+        return lambda first, *, keep=(): real(first, keep=(*keep, listener.fileno()))
 
-    spawner.kp.close_from = close_from
+    _replace("barque.kernel.process", "close_from", make)
 
 
 def _keep_descriptors() -> None:
-    from barque.runtime import process
-
-    process.close_from = lambda first, *, keep=(): None
+    _replace("barque.runtime.process", "close_from", lambda _: lambda first, *, keep=(): None)
 
 
 def _trust_cwd() -> None:
-    from barque.runtime import process
-
-    process.enter_cwd = os.chdir
+    _replace("barque.runtime.process", "enter_cwd", lambda _: os.chdir)
 
 
 def _keep_imports() -> None:
-    from barque.shim import spawner
-
-    spawner.close_imports = lambda: None
+    _replace("barque.shim.spawner", "close_imports", lambda _: lambda: None)
 
 
 def _keep_groups() -> None:
-    os.setgroups = lambda groups: None
+    _replace("os", "setgroups", lambda _: lambda groups: None)
 
 
 def _use_procfs_of_the_container() -> None:
-    from barque.runtime import init
+    def make(real: Any) -> Any:
+        def set_names(spec: Any, _proc: int, reporter: Any) -> None:
+            theirs = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
+            real(spec, theirs, reporter)
+            os.close(theirs)
 
-    def set_names(spec: Any, proc: int, reporter: Any, real: Any = init._set_names) -> None:
-        theirs = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
-        real(spec, theirs, reporter)
-        os.close(theirs)
+        return set_names
 
-    init._set_names = set_names
+    _replace("barque.runtime.init", "_set_names", make)
 
 
 def _trust_null() -> None:
-    from barque.runtime.rootfs import Root
-
-    Root._open_null = lambda self: self.open("/dev/null")  # type: ignore[method-assign]
+    _replace("barque.runtime.rootfs:Root", "_open_null", lambda _: lambda r: r.open("/dev/null"))
 
 
 def _follow_links_of_kernel_mounts() -> None:
-    from barque.runtime.rootfs import Root
-
-    Root._open_kernels_place = Root.make_directory  # type: ignore[method-assign]
+    follow = "make_directory"
+    _replace(
+        "barque.runtime.rootfs:Root",
+        "_open_kernels_place",
+        lambda _: lambda root, path: getattr(root, follow)(path),
+    )
 
 
 def _resolve_strings() -> None:
     """Paths of the root as plain strings below its mount point, as before openat2."""
     from barque.errors import KernelError
-    from barque.runtime.rootfs import Root
 
-    def open_by_string(self: Any, path: str, flags: int = os.O_PATH) -> int:
+    def open_by_string(root: Any, path: str, flags: int = os.O_PATH) -> int:
         try:
-            return os.open(f"{self._mount_point}{path}", flags | os.O_CLOEXEC)
+            return os.open(f"{root._mount_point}{path}", flags | os.O_CLOEXEC)
         except OSError as error:
             raise KernelError("open", error.errno or 0, path) from None
 
-    Root.open = open_by_string  # type: ignore[method-assign]
+    _replace("barque.runtime.rootfs:Root", "open", lambda _: open_by_string)
 
 
 def _take_any_sysctl() -> None:
-    from barque.runtime import init
+    from barque.runtime.init import _SYSCTL_PATH
 
     def set_sysctl(proc: int, name: str, value: str) -> None:
-        path = name.translate(init._SYSCTL_PATH)
-        fd = os.open(f"sys/{path}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+        fd = os.open(f"sys/{name.translate(_SYSCTL_PATH)}", os.O_WRONLY, dir_fd=proc)
         os.write(fd, value.encode())
         os.close(fd)
 
-    init._set_sysctl = set_sysctl
+    _replace("barque.runtime.init", "_set_sysctl", lambda _: set_sysctl)
 
 
 def _be_dumpable() -> None:
-    from barque.kernel import process
-
-    process.set_dumpable = lambda *, dumpable: None
+    _replace("barque.kernel.process", "set_dumpable", lambda _: lambda *, dumpable: None)
 
 
 def _take_any_id() -> None:
-    from barque.runtime import users
-
-    users._is_id = str.isdecimal
-
-    def as_in_c(change: Callable[..., None]) -> Callable[..., None]:
-        """Past Python, which refuses what would mean -1."""
+    def make(change: Any) -> Any:
+        """Past Python, which refuses what would mean -1 to the kernel."""
         return lambda *ids: change(*(-1 if id_ == 2**32 - 1 else id_ for id_ in ids))
 
-    os.setresuid = as_in_c(os.setresuid)
-    os.setresgid = as_in_c(os.setresgid)
-    os.setgroups = lambda groups: None
+    _replace("barque.runtime.users", "_is_id", lambda _: str.isdecimal)
+    _replace("os", "setresuid", make)
+    _replace("os", "setresgid", make)
+    _replace("os", "setgroups", lambda _: lambda groups: None)
 
 
 def _prefer_names() -> None:
-    """Look numbers up as names first (CVE-2016-3697)."""
-    from barque.runtime import users
-
-    users._number = lambda text, what: None
+    """Look numbers up as names (CVE-2016-3697)."""
+    _replace("barque.runtime.users", "_number", lambda _: lambda text, what: None)
 
 
 def _read_without_end() -> None:
-    from barque.runtime import users
-
-    users._LIMIT_BYTES = 1 << 40
+    _replace("barque.runtime.users", "_LIMIT_BYTES", lambda _: 1 << 40)
 
 
 def _inherit_capabilities() -> None:
     """As docker did until 2022: all that is bounding is inheritable."""
-    from barque.runtime import process
 
-    real = process.change_identity
+    def make(real: Any) -> Any:
+        def change_identity(process: Any, identity: Any) -> None:
+            process.capabilities.inheritable = list(process.capabilities.bounding)
+            real(process, identity)
 
-    def change_identity(spec: Any, identity: Any) -> None:
-        sets = spec.capabilities
-        sets.inheritable = list(sets.bounding)
-        real(spec, identity)
+        return change_identity
 
-    process.change_identity = change_identity
+    _replace("barque.runtime.process", "change_identity", make)
 
 
 def _stay_unsealed() -> None:
-    from barque.runtime.command import main
+    _replace("barque.runtime.command.main", "run_sealed", lambda _: lambda module, arguments: None)
 
-    main.run_sealed = lambda module, arguments: None
+
+def _take_any_name() -> None:
+    _replace("barque.engine.names", "_NAME", lambda _: re.compile(".*", re.DOTALL))
+
+
+def _let_any_sysctl_pass() -> None:
+    _replace("barque.engine.validate", "_check_sysctls", lambda _: lambda host: None)
+
+
+def _log_as_it_comes() -> None:
+    _replace("barque.daemon.wiring", "LineFormatter", lambda _: logging.Formatter)
 
 
 WEAKENINGS: dict[str, Callable[[], None]] = {
@@ -215,6 +220,9 @@ WEAKENINGS: dict[str, Callable[[], None]] = {
     "names before numbers": _prefer_names,
     "inheritable sets are full": _inherit_capabilities,
     "files are read without end": _read_without_end,
+    "any name will do": _take_any_name,
+    "any sysctl passes": _let_any_sysctl_pass,
+    "messages are logged as they come": _log_as_it_comes,
     "the interpreter is not sealed": _stay_unsealed,
 }
 
@@ -240,16 +248,25 @@ def start_spawner(*names: str) -> Any:
     return Spawner(process, ours)
 
 
+def engine_program(*names: str) -> list[str]:
+    """The command line of a barqued weakened by ``names``."""
+    return [sys.executable, "-I", __file__, "engine", ",".join(names)]
+
+
 def main() -> None:
     """Be the program that the command line names, weakened."""
     program, names = sys.argv[1], sys.argv[2]
     del sys.argv[1:3]
     for name in filter(None, names.split(",")):
         WEAKENINGS[name]()
-    if program == "spawner":
-        from barque.shim.spawner import main as run
-    else:
-        from barque.runtime.command.main import main as run
+    run: Callable[[], object]
+    match program:
+        case "spawner":
+            from barque.shim.spawner import main as run
+        case "runtime":
+            from barque.runtime.command.main import main as run
+        case _:
+            from barque.daemon.main import main as run
     run()
 
 
