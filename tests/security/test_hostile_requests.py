@@ -12,6 +12,7 @@ import pytest
 from support import sentinels
 from support.engine import Engine, open_barqued
 from support.secret import SECRET
+from support.waiting import wait_until
 from support.weakenings import engine_program
 from support.wire import call
 
@@ -289,6 +290,43 @@ def test_nothing_of_the_engine_is_in_what_it_tells(engine: Engine) -> None:
         assert SECRET not in str(told)
     engine.docker("rm", "-f", id_)
     assert SECRET not in engine.log.read_text()
+
+
+def descriptors_of_the_shim(id_: str) -> int:
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            command = (process / "cmdline").read_bytes().rstrip(b"\0").decode()
+            if command == f"barque-shim {id_}"[: len(command)] and id_[:12] in command:
+                return len(list((process / "fd").iterdir()))
+    raise AssertionError(f"no shim of {id_}")
+
+
+def test_execs_that_fail_leave_nothing_in_the_shim(engine: Engine) -> None:
+    id_ = engine.docker("run", "-d", "busybox", "sleep", "100")
+    engine.cli("exec", id_, "nope")
+    before = descriptors_of_the_shim(id_)
+    for command in (["nope"], ["/etc/passwd"], ["/"], ["sh", "-c", "exit 3"]) * 3:
+        assert engine.cli("exec", id_, *command).returncode in {3, 126, 127}
+    assert engine.cli("exec", "-u", "nowhere", id_, "true").returncode != 0
+    assert engine.cli("exec", "-w", "/nowhere", id_, "true").returncode != 0
+    wait_until(lambda: descriptors_of_the_shim(id_) <= before, "the shim has closed them")
+    engine.docker("rm", "-f", id_)
+
+
+def test_exec_does_not_wait_for_a_passwd_that_is_a_pipe(engine: Engine) -> None:
+    """Nor read a device, nor more than 4 MiB: the container has changed it under way.
+
+    test_hostile_starts.py has a weakened build for the size; a pipe is neither opened to wait
+    (O_NONBLOCK) nor read, each of which would do.
+    """
+    for make in ("mkfifo", "mkdir", "ln -s /dev/zero", "truncate -s 4G"):
+        script = f"rm /etc/passwd; {make} /etc/passwd; echo done; sleep 100"
+        id_ = engine.docker("run", "-d", "busybox", "sh", "-c", script)
+        wait_until(lambda id_=id_: "done" in engine.docker("logs", id_), "it is made")  # type: ignore[misc]
+        done = engine.cli("exec", id_, "true", timeout_s=10)
+        assert done.returncode != 0
+        assert "/etc/passwd" in done.stdout + done.stderr
+        engine.docker("rm", "-f", id_)
 
 
 IMAGES = [

@@ -8,6 +8,7 @@ be impressed; the weak build must fall. ``support.sentinels`` watches the host a
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from barque.errors import BarqueError
 from barque.models import oci
 from barque.models.ids import ContainerId, ExecId
 from barque.models.launch import ExecLaunch, UserNames
-from support import sentinels
+from support import sentinels, weakenings
 from support.rootfs import busybox_is_here, write_busybox_tar
 from support.shims import CGROUP_PARENT, Harness, client, make_root, read_all
 from support.shims import run as run_with
@@ -135,6 +136,18 @@ async def run_a_module_of_the_image(scene: Scene, h: Harness) -> bool:
     return "mark" in (await exec_in(h, h.process(["ls", "/"]))).split()
 
 
+async def read_a_coding_cookie_of_the_image(scene: Scene, h: Harness) -> bool:
+    """A traceback reads "our" source from the image, which says in what it is coded."""
+    encodings = scene.image / os.path.dirname(os.__file__).lstrip("/") / "encodings"
+    encodings.mkdir(parents=True)
+    mark = "import os; os.makedirs('/mark', exist_ok=True)\n"
+    (encodings / f"{PLANTED_CODEC.replace('-', '_')}.py").write_text(mark)
+    source = scene.image / weakenings.__file__.lstrip("/")
+    source.parent.mkdir(parents=True)
+    source.write_text(f"# -*- coding: {PLANTED_CODEC} -*-\n" + "x\n" * 1000)
+    return "mark" in (await exec_in(h, h.process(["ls", "/"]))).split()
+
+
 async def keep_the_groups_of_the_engine(scene: Scene, h: Harness) -> bool:
     """CVE-2022-36109 and its kin: groups of whoever started the engine are the container's."""
     launch = h.launch("c", ["grep", "Groups", "/proc/self/status"], user="nobody")
@@ -169,6 +182,22 @@ async def swap_the_null_device(scene: Scene, h: Harness) -> bool:
     except StartFailure:
         return False
     return said.strip() == Path("/proc/sys/kernel/core_pattern").read_text().strip()
+
+
+async def move_the_console(scene: Scene, h: Harness) -> bool:
+    """CVE-2025-52565: /dev is shared, and its console is a link, here to a file to be made.
+
+    There is no weakened build: what is shown there is the terminal itself, by a descriptor that
+    came from its other side (TIOCGPTPEER). A path to be swapped, /dev/pts/0, does not occur.
+    """
+    os.mknod(scene.shared / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    (scene.shared / "console").symlink_to(scene.outside / "new")
+    launch = h.launch("c", ["true"], tty=True)
+    own = [m for m in launch.spec.mounts if m.destination == "/dev/pts"]
+    others = [m for m in launch.spec.mounts if not m.destination.startswith("/dev")]
+    launch.spec.mounts = [*others, bind(scene.shared, "/dev"), *own]
+    await said_by(h, launch)
+    return (scene.outside / "new").exists()
 
 
 async def move_procfs(scene: Scene, h: Harness) -> bool:
@@ -272,6 +301,12 @@ ROWS = [
         ("descriptors stay open",), ("plant a descriptor",)),
     Row("modules of the image", run_a_module_of_the_image,
         ("imports stay open",), ("plant a lazy import",)),
+    Row(
+        "a coding cookie of the image",
+        read_a_coding_cookie_of_the_image,
+        ("imports stay open",),
+        ("plant a traceback",),
+    ),
     Row("groups of the engine", keep_the_groups_of_the_engine, ("groups are kept",)),
     Row("a volume as /proc", redirect_what_procfs_is_told,
         ("the container's procfs is written",)),
@@ -322,3 +357,9 @@ def test_barque_without_its_defence_falls(row: Row, scene: Scene, tmp_path: Path
     before = sentinels.look(scene.outside)
     assert succeeds(row, scene, tmp_path, row.weakened)
     assert bool(sentinels.look(scene.outside).changed(before)) == row.host_changes
+
+
+def test_console_of_a_shared_dev(scene: Scene, tmp_path: Path) -> None:
+    before = sentinels.look(scene.outside)
+    assert not succeeds(Row("console", move_the_console, ()), scene, tmp_path, ())
+    assert sentinels.look(scene.outside).changed(before) == []

@@ -72,6 +72,22 @@ def _plant_lazy_import() -> None:
     _replace("barque.runtime.process", "find_executable", make)
 
 
+def _plant_traceback() -> None:
+    """A traceback, which shows lines of our source by the paths that it had on the host."""
+
+    def make(real: Any) -> Any:
+        def find(name: str, path: str) -> Any:
+            try:
+                int(PLANTED_CODEC)
+            except ValueError:
+                sys.__excepthook__(*sys.exc_info())
+            return real(name, path)
+
+        return find
+
+    _replace("barque.runtime.process", "find_executable", make)
+
+
 def _plant_abstract_socket() -> None:
     """A listener in the abstract namespace of the host's network (CVE-2020-15257)."""
     listener = socket.socket(socket.AF_UNIX)
@@ -205,6 +221,7 @@ def _log_as_it_comes() -> None:
 WEAKENINGS: dict[str, Callable[[], None]] = {
     "plant a descriptor": _plant_descriptor,
     "plant a lazy import": _plant_lazy_import,
+    "plant a traceback": _plant_traceback,
     "plant an abstract socket": _plant_abstract_socket,
     "descriptors stay open": _keep_descriptors,
     "the working directory is trusted": _trust_cwd,
