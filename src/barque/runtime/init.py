@@ -30,7 +30,7 @@ from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.models import oci
-from barque.models.launch import ContainerLaunch, CopyUp
+from barque.models.launch import SHM_OF, ContainerLaunch, CopyUp
 from barque.runtime import terminal
 from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
@@ -48,6 +48,7 @@ from barque.runtime.process import (
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
 from barque.runtime.seccomp import compile_filter, notifies
+from barque.runtime.shm import SHM, clone_shm
 from barque.runtime.status import Mounted, Reporter, Unmapped
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, resolve
@@ -193,8 +194,10 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
     if "cgroup" in own:
         kp.unshare(kp.CLONE_NEWCGROUP)
     reporter.stage = "namespaces"
+    if SHM_OF in io.joins:
+        io.binds[SHM] = clone_shm(io.joins[SHM_OF])
     for kind, fd in io.joins.items():
-        if kind not in {"pid", "user"}:
+        if kind not in {"pid", "user", SHM_OF}:
             kp.setns(fd, kp.NAMESPACES[kind][0])
     if "time" in own:
         if ground is None:
