@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 import barque
+from barque.daemon.foreign import set_aside
 from barque.engine.defaults import DEFAULT_PIDS_LIMIT, DOCKER, parse_capabilities
 from barque.errors import InvalidArgument
 from barque.models.api import Ulimit
@@ -127,6 +128,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     insecure_tcp: bool
     validate_only: bool = False
     """Only check the configuration, then leave (``--validate``)."""
+    warnings: tuple[str, ...] = ()
+    """About keys that are dockerd's and have no effect."""
 
 
 Kind = Literal["text", "flag", "integer", "list", "words", "map", "pools", "ulimits"]
@@ -266,6 +269,7 @@ def merge(
 
     Raises InvalidArgument for unknown keys, keys in both, and values that make no sense.
     """
+    contents, warnings = set_aside(_rename_old(contents), source)
     known = {field.encode_name for field in msgspec.structs.fields(Options)}
     if unknown := sorted(set(contents) - known):
         raise InvalidArgument(
@@ -284,7 +288,15 @@ def merge(
         options = msgspec.convert(_name_ulimits(contents) | flags, Options)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"invalid configuration ({source}): {error}") from None
-    return _finish(options, validate_only=validate_only)
+    return _finish(options, validate_only=validate_only, warnings=warnings)
+
+
+def _rename_old(contents: dict[str, Any]) -> dict[str, Any]:
+    """``host-gateway-ip`` was the name of a single address. Both together are an error."""
+    old, new = "host-gateway-ip", "host-gateway-ips"
+    if old not in contents or new in contents:
+        return contents
+    return {key: value for key, value in contents.items() if key != old} | {new: [contents[old]]}
 
 
 def _name_ulimits(contents: dict[str, Any]) -> dict[str, Any]:
@@ -299,7 +311,7 @@ def _name_ulimits(contents: dict[str, Any]) -> dict[str, Any]:
     return contents | {"default-ulimits": named}
 
 
-def _finish(options: Options, *, validate_only: bool) -> Config:
+def _finish(options: Options, *, validate_only: bool, warnings: list[str]) -> Config:
     _check_choice("log-level", options.log_level, _LOG_LEVELS)
     _check_choice("storage-driver", options.storage_driver, _STORAGE_DRIVERS)
     _check_choice("log-driver", options.log_driver, _LOG_DRIVERS)
@@ -358,6 +370,7 @@ def _finish(options: Options, *, validate_only: bool) -> Config:
         tlskey=options.tlskey,
         insecure_tcp=options.insecure_tcp,
         validate_only=validate_only,
+        warnings=tuple(warnings),
     )
 
 

@@ -45,6 +45,7 @@ from barque.runtime.process import (
     connect_stdio,
     execute,
     read_filter,
+    split_rlimits,
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
 from barque.runtime.seccomp import compile_filter, notifies
@@ -151,8 +152,10 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     reporter.stage = "scheduling"
     attributes.apply()
     reporter.stage = "limits"
+    last: list[oci.Rlimit] = []
     if io.ground is None:
-        apply_rlimits(process.rlimits, reporter)
+        now, last = split_rlimits(process.rlimits)
+        apply_rlimits(now, reporter)
         if process.oom_score_adj is not None:
             apply_oom_score(process.oom_score_adj, proc, reporter)
     if io.lifecycle is None or io.lifecycle.new_keyring:
@@ -162,6 +165,8 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     os.close(proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
+    reporter.stage = "limits"
+    apply_rlimits(last, reporter)
     lifecycle = io.lifecycle
     execute(
         process,
