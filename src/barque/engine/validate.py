@@ -60,7 +60,7 @@ def validate(config: ContainerConfig, host: HostConfig, facts: HostFacts) -> lis
     warnings += _check_capabilities(host, facts)
     _check_security(host, facts)
     _check_sysctls(host)
-    _check_ulimits(host)
+    warnings += _check_ulimits(host, facts)
     warnings += _check_devices(host)
     check_mounts(host)
     parse_log_config(host.log_config)
@@ -313,7 +313,8 @@ def _check_sysctls(host: HostConfig) -> None:
             raise InvalidArgument(f'sysctl "{name}" is not in a separate kernel namespace')
 
 
-def _check_ulimits(host: HostConfig) -> None:
+def _check_ulimits(host: HostConfig, facts: HostFacts) -> list[str]:
+    warnings = []
     for limit in host.ulimits or ():
         if limit.name not in _ULIMITS:
             raise InvalidArgument(f"invalid ulimit type: {limit.name}")
@@ -321,6 +322,11 @@ def _check_ulimits(host: HostConfig) -> None:
             raise InvalidArgument(
                 f"ulimit {limit.name}: {min(limit.soft, limit.hard)} is not a limit; -1 is "
                 f"unlimited"
+            )
+        if limit.name == "nofile" and not 0 <= limit.hard <= facts.max_open_files:
+            warnings.append(
+                f"ulimit nofile: the engine can give {facts.max_open_files} on this machine, and "
+                f"gives that instead of {limit.hard}"
             )
         if limit.hard == -1:
             continue
@@ -334,6 +340,7 @@ def _check_ulimits(host: HostConfig) -> None:
                 "ulimit soft limit must be less than or equal to hard limit: "
                 f"{limit.soft} > {limit.hard}"
             )
+    return warnings
 
 
 def _check_devices(host: HostConfig) -> list[str]:

@@ -234,7 +234,7 @@ def test_a_volume_driver_must_be_there() -> None:
         {"extra_hosts": ["a:1.2.3.4", "b=::1", "c:::1", "d:host-gateway", "e:[::1]"]},
         {"sysctls": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "1", "fs.mqueue.msg_max": "9"}},
         {"sysctls": {"net.core.somaxconn": "1"}, "network_mode": "container:a"},
-        {"ulimits": [Ulimit(name="nofile", soft=-1, hard=-1)]},
+        {"ulimits": [Ulimit(name="memlock", soft=-1, hard=-1)]},
         {"restart_policy": RestartPolicy(name="on-failure", maximum_retry_count=3)},
         {"security_opt": ["seccomp=unconfined", "apparmor=unconfined", "label=disable"]},
         {"security_opt": ['seccomp={"defaultAction":"SCMP_ACT_ALLOW"}']},
@@ -262,6 +262,14 @@ def test_published_ports_of_the_host_network_give_a_warning() -> None:
     assert check(host={"network_mode": "host", "port_bindings": {"80/tcp": None}}) == [
         "Published ports are discarded when using host network mode"
     ]
+
+
+def test_more_open_files_than_the_machine_permits() -> None:
+    for hard in (-1, 30_000):
+        limit = Ulimit(name="nofile", soft=10, hard=hard)
+        (warning,) = check(host={"ulimits": [limit]}, max_open_files=20_000)
+        assert "can give 20000 on this machine" in warning
+    assert check(host={"ulimits": [Ulimit(name="nofile", soft=1, hard=2)]}) == []
 
 
 def test_security_modules_that_the_host_has_not() -> None:
