@@ -281,13 +281,7 @@ def test_anybody_may(engine: Engine, user: str, program: str) -> None:
     )
 
 
-WAITING = pytest.mark.xfail(reason="the default answers EPERM as yet", strict=True)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=WAITING) if n == "io_uring falls back" else n for n in PROGRAMS],
-)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_program(outcomes: dict[str, str], name: str) -> None:
     assert outcomes[name] == ""
 

@@ -40,6 +40,7 @@ SYSTEM_CALLS = [
     Attack("socket AF_ALG", UNFILTERED),
     Attack("socket AF_VSOCK", UNFILTERED),
     Attack("socket AF_PACKET", ("--cap-add", "NET_RAW")),
+    Attack("socket raw", ("--cap-add", "NET_RAW")),
     Attack("32-bit keyctl", UNFILTERED),
     Attack("32-bit unshare", UNFILTERED),
     Attack("x32 keyctl", (), "no kernel of ours has the x32 ABI: it answers ENOSYS by itself"),
@@ -91,8 +92,8 @@ LEAKS = [
     *(
         Attack(f"list:{path}", UNMASKED, "", NOT_SHOWN)
         for path in (
-            "/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/devices/virtual/powercap",
-            "/sys/firmware",
+            "/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/dev/block",
+            "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
         )
     ),
     Attack("read:/dev/kmsg", PRIVILEGED, "", NOT_SHOWN),
@@ -133,14 +134,7 @@ def _names(attack: Attack) -> str:
     return attack.name
 
 
-WAITING = pytest.mark.xfail(reason="NET_RAW is among the defaults as yet", strict=True)
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [pytest.param(a, marks=WAITING) if a.name == "socket AF_PACKET" else a for a in ATTACKS],
-    ids=_names,
-)
+@pytest.mark.parametrize("attack", ATTACKS, ids=_names)
 def test_refused_by_default(attacker: Attacker, attack: Attack) -> None:
     refused = attack.refused | (ABSENT if attack in REDIRECTIONS else frozenset())
     assert attacker.attempt(attack.name, (), ALL) in refused

@@ -35,8 +35,8 @@ def serve(engine: Socket, title: kp.Title) -> None:
             _send_shim(engine, title)
         while receive(engine)[0]:
             _send_shim(engine, title)
-    except (BrokenPipeError, ConnectionResetError):
-        return  # it went without having taken all of them
+    except ConnectionError:
+        return  # it went while something was on its way
 
 
 def _send_shim(engine: Socket, title: kp.Title) -> None:
