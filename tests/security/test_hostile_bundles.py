@@ -277,3 +277,15 @@ def test_limits_are_lifted_without_a_user_namespace(
 ) -> None:
     builds.append(Build(tmp_path / "unmapped", rootfs))
     assert lifts_its_limits(builds[0].runtime, mapped=False)
+
+
+def test_state_of_a_container_is_not_for_others(
+    tmp_path: Path, rootfs: Path, builds: list[Build]
+) -> None:
+    """Its gate starts it, its state names what is signalled: neither is for users of the host."""
+    builds.append(Build(tmp_path / "state", rootfs))
+    runtime = builds[0].runtime
+    runtime.create("true", builds[0].log)
+    assert [path.name for path in runtime.root.iterdir()] == ["c1"]
+    assert (runtime.root / "c1").stat().st_mode & 0o077 == 0
+    assert runtime.root.stat().st_mode & 0o066 == 0

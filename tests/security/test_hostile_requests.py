@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -362,6 +364,44 @@ def test_hostile_configurations_of_images(
         engine.docker("rmi", "hostile")
     assert sentinels.look(outside).changed(before) == []
     assert not Path("/outside").exists()
+
+
+LINKS = {
+    "a directory outside": {"etc/hosts": "{outside}/hosts", "etc/resolv.conf": "{outside}/new"},
+    "climbing": {"etc/hosts": "../../../../../../..{outside}/secret"},
+    "devices": {"etc/hosts": "/dev/zero", "etc/resolv.conf": "/dev/full"},
+    "procfs": {"etc/hosts": "/proc/self/mem", "etc/hostname": "/proc/sys/kernel/core_pattern"},
+    "magic": {"etc/hosts": "/proc/self/cwd/x", "etc/resolv.conf": "/proc/1/root/etc/shadow"},
+    "a loop": {"etc/hosts": "resolv.conf", "etc/resolv.conf": "hosts"},
+    "each other": {"etc/hosts": "hostname"},
+}
+
+
+@pytest.mark.parametrize("links", LINKS)
+def test_links_where_files_are_mounted(
+    engine: Engine, busybox_tar: Path, tmp_path: Path, links: str
+) -> None:
+    """An image has links where barque mounts hosts, hostname and resolv.conf.
+
+    The weakened build is "a mount behind a link" of test_hostile_starts.py.
+    """
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text(SECRET)
+    archive = tmp_path / "image.tar"
+    shutil.copyfile(busybox_tar, archive)
+    with tarfile.open(archive, "a") as tar:
+        for name, target in LINKS[links].items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target.format(outside=outside)
+            tar.addfile(entry)
+    before = sentinels.look(outside)
+    engine.docker("import", str(archive), "links")
+    script = "head -c 4000 /etc/hosts; echo owned >> /etc/hosts; echo owned >> /etc/resolv.conf"
+    done = engine.cli("run", "--rm", "links", "sh", "-c", script)
+    engine.docker("rmi", "links")
+    assert SECRET not in done.stdout
+    assert sentinels.look(outside).changed(before) == []
 
 
 def test_interpreter_of_the_engine_is_out_of_reach(engine: Engine) -> None:
