@@ -10,7 +10,7 @@ import pytest
 
 from support.attackers import Attacker
 from support.engine import Engine, docker_cli_is_here, open_barqued
-from support.secret import SECRET
+from support.secret import secret_environment
 from support.sentinels import heavier, weigh
 
 
@@ -24,17 +24,13 @@ def engine(busybox_tar: Path) -> Iterator[Engine]:
         pytest.skip("needs root: starts an engine")
     if not docker_cli_is_here():
         pytest.skip("needs the docker command line")
-    os.environ["BARQUE_ATTACK_SECRET"] = SECRET
-    try:
-        with open_barqued(prefix="attacked-") as engine:
-            engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
-            engine.docker("run", "--rm", "busybox", "true")
-            before = weigh(engine.pid)
-            yield engine
-            engine.remove_containers()
-            assert heavier(before, weigh(engine.pid)) == []
-    finally:
-        del os.environ["BARQUE_ATTACK_SECRET"]
+    with secret_environment(), open_barqued(prefix="attacked-") as engine:
+        engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
+        engine.docker("run", "--rm", "busybox", "true")
+        before = weigh(engine.pid)
+        yield engine
+        engine.remove_containers()
+        assert heavier(before, weigh(engine.pid)) == []
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from support import sentinels
 from support.engine import Engine, open_barqued
-from support.secret import SECRET
+from support.secret import SECRET, secret_environment
 from support.waiting import wait_until
 from support.weakenings import engine_program
 from support.wire import call
@@ -32,11 +32,16 @@ def volume_names() -> list[str]:
 
 @pytest.fixture(scope="module")
 def weak(busybox_tar: Path) -> Iterator[Engine]:
-    """An engine that takes any name, lets any sysctl pass, and logs what it is told."""
+    """An engine that takes any name, lets any sysctl pass, logs what it is told, and passes its
+    environment on.
+    """
     program = engine_program(
-        "any name will do", "any sysctl passes", "messages are logged as they come"
+        "any name will do",
+        "any sysctl passes",
+        "messages are logged as they come",
+        "the environment is kept",
     )
-    with open_barqued(prefix="weak-", program=program) as engine:
+    with secret_environment(), open_barqued(prefix="weak-", program=program) as engine:
         engine.docker("import", str(busybox_tar), "busybox")
         yield engine
 
@@ -275,9 +280,24 @@ def sees_the_secret(engine: Engine, *flags: str) -> bool:
     return SECRET in said
 
 
-@pytest.mark.parametrize("flags", [(), ("--init",), ("--pid", "host"), ("-u", "nobody")], ids=str)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--init",),
+        ("--init", "--cap-add", "SYS_PTRACE"),
+        ("--init", "--privileged"),
+        ("--pid", "host"),
+        ("-u", "nobody"),
+    ],
+    ids=str,
+)
 def test_environment_of_the_engine_stays_there(engine: Engine, flags: tuple[str, ...]) -> None:
     assert not sees_the_secret(engine, *flags)
+
+
+def test_environment_that_is_kept_is_seen_in_the_first_process(weak: Engine) -> None:
+    assert sees_the_secret(weak, "--init", "--cap-add", "SYS_PTRACE")
 
 
 def test_environment_of_the_engine_is_seen_by_who_may_trace(engine: Engine) -> None:

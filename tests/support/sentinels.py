@@ -38,12 +38,17 @@ class Sentinels(NamedTuple):
         return sorted(n for n in names if self.seen.get(n) != before.seen.get(n))
 
 
-def look(*trees: Path, interpreters: Iterable[Path] = ()) -> Sentinels:
-    """Hash the interpreter, barque's own files and ``trees``; read mounts and sysctls."""
+def look(*trees: Path, interpreters: Iterable[Path] = (), programs: bool = True) -> Sentinels:
+    """Hash the interpreter, barque's own files and ``trees``; read mounts and sysctls.
+
+    Without ``programs`` the first two, and /etc, are left out: somebody at work on this machine
+    may change them while a test runs for long.
+    """
     seen = {}
-    programs = [Path(sys.executable).resolve(), *interpreters]
-    for path in (*programs, *_files(Path(barque.__file__).parent), *_host_files()):
-        seen[str(path)] = _hash(path)
+    if programs:
+        ours = (Path(sys.executable).resolve(), *_files(Path(barque.__file__).parent))
+        for path in (*ours, *interpreters, *_host_files()):
+            seen[str(path)] = _hash(path)
     for tree in trees:
         for path in (tree, *tree.rglob("*")):
             seen[str(path)] = _describe(path)

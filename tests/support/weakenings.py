@@ -218,6 +218,11 @@ def _log_as_it_comes() -> None:
     _replace("barque.daemon.wiring", "LineFormatter", lambda _: logging.Formatter)
 
 
+def _keep_the_environment() -> None:
+    """Give the spawner the engine's environment."""
+    _replace("barque.shim.launcher", "_KEPT", lambda _: tuple(os.environ))
+
+
 WEAKENINGS: dict[str, Callable[[], None]] = {
     "plant a descriptor": _plant_descriptor,
     "plant a lazy import": _plant_lazy_import,
@@ -237,6 +242,7 @@ WEAKENINGS: dict[str, Callable[[], None]] = {
     "names before numbers": _prefer_names,
     "inheritable sets are full": _inherit_capabilities,
     "files are read without end": _read_without_end,
+    "the environment is kept": _keep_the_environment,
     "any name will do": _take_any_name,
     "any sysctl passes": _let_any_sysctl_pass,
     "messages are logged as they come": _log_as_it_comes,
@@ -258,6 +264,7 @@ def start_spawner(*names: str) -> Any:
             executable=f"/proc/self/fd/{memfd}",
             pass_fds=(memfd, theirs.fileno()),
             stdin=subprocess.DEVNULL,
+            env={},
         )
     finally:
         os.close(memfd)
