@@ -62,6 +62,9 @@ class Cgroup(Protocol):
     def frozen(self) -> bool:
         """Whether the group is frozen."""
 
+    def signal(self, number: int) -> None:
+        """Send a signal to every process in the group and below it."""
+
     def kill(self) -> None:
         """Send SIGKILL to every process in the group and below it."""
 

@@ -17,7 +17,7 @@ from itertools import groupby
 
 from barque.cgroups import usage as u
 from barque.cgroups.device_program import is_everything
-from barque.cgroups.files import find, kill_all, read, remove_tree, walk, write
+from barque.cgroups.files import find, kill_all, read, remove_tree, signal_all, walk, write
 from barque.cgroups.lists import parse_list
 from barque.cgroups.settings import carry_out
 from barque.cgroups.usage import parse_pairs
@@ -189,6 +189,10 @@ class CgroupV1:
     def frozen(self) -> bool:
         """See the contract."""
         return read(self.directory("freezer"), "freezer.state") != "THAWED"
+
+    def signal(self, number: int) -> None:
+        """See the contract."""
+        signal_all(self.pids, number)
 
     def kill(self) -> None:
         """See the contract. What is frozen here would not die of it: it is thawed first."""

@@ -17,7 +17,7 @@ import time
 
 from barque.cgroups import usage as u
 from barque.cgroups.device_program import device_program
-from barque.cgroups.files import find, kill_all, read, remove_tree, walk, write
+from barque.cgroups.files import find, kill_all, read, remove_tree, signal_all, walk, write
 from barque.cgroups.settings import carry_out
 from barque.cgroups.v2_plan import plan
 from barque.errors import FailedPrecondition, KernelError
@@ -189,6 +189,10 @@ class CgroupV2:
     def frozen(self) -> bool:
         """See the contract."""
         return read(self._directory, "cgroup.freeze") == "1"
+
+    def signal(self, number: int) -> None:
+        """See the contract."""
+        signal_all(self.pids, number)
 
     def kill(self) -> None:
         """See the contract. SIGKILL ends what is frozen, too."""

@@ -24,7 +24,7 @@ from barque.errors import InvalidArgument, KernelError
 from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
-from barque.runtime.mounts import MountStep
+from barque.runtime.mounts import PROC_FILES, MountStep, plain_path
 
 _PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
@@ -107,14 +107,15 @@ def _renew(held: int, step: MountStep) -> int:
 class Root:
     """A container's root under construction, seen from the host's tree."""
 
-    def __init__(self, mount_point: str, binds: dict[str, int] | None = None) -> None:
+    def __init__(self, mount_point: str, binds: dict[int, int] | None = None) -> None:
         """``mount_point``: an existing directory, used inside our namespace only.
 
-        ``binds`` are detached sources of binds by destination, which become ours.
+        ``binds`` are detached sources of binds by the number of their step, which become ours.
         """
         self._mount_point = mount_point
         self._held = dict(binds or {})
         self._detached = False
+        self._proc_device = -1
         self.fd = -1
 
     @classmethod
@@ -127,8 +128,9 @@ class Root:
     def hold(self, steps: list[MountStep]) -> None:
         """Clone the sources of shared binds while they still are peers of the host's mounts."""
         for step in steps:
-            if step.kind == "bind" and step.propagation == km.MS_SHARED:
-                self._held[step.destination] = open_bind(step)
+            shared = step.kind == "bind" and step.propagation == km.MS_SHARED
+            if shared and step.number not in self._held:
+                self._held[step.number] = open_bind(step)
 
     def mount_root(self, rootfs: RootfsMount) -> None:
         """Mount the snapshot on the mount point and open it."""
@@ -223,6 +225,7 @@ class Root:
             self._filesystem(step)
 
     def _attach(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
+        self._keep_proc_whole(mount_fd, target_fd, step)
         # What is attached to a detached tree can be changed no more; elsewhere, kernels before
         # 6.15 want a mount attached before others are put on it.
         if not self._detached:
@@ -240,7 +243,7 @@ class Root:
         os.close(mount_fd)
 
     def _bind(self, step: MountStep) -> None:
-        mount_fd = self._held.pop(step.destination, -1)
+        mount_fd = self._held.pop(step.number, -1)
         mount_fd = open_bind(step) if mount_fd < 0 else _renew(mount_fd, step)
         if step.set or step.clear:
             km.set_attributes(mount_fd, set_=step.set, clear=step.clear, what=step.destination)
@@ -269,7 +272,7 @@ class Root:
 
     def _refuse_link(self, step: MountStep) -> None:
         """An image whose /proc or /sys is a link could move what is masked elsewhere."""
-        if step.destination not in _PROC_SUPER_MAGIC_PATHS:
+        if plain_path(step.destination) not in _PROC_SUPER_MAGIC_PATHS:
             return
         try:
             fd = self.open(step.destination, os.O_PATH | os.O_NOFOLLOW)
@@ -284,6 +287,17 @@ class Root:
                 f"{step.destination} of the image is not a directory: mounting there would "
                 f"leave the kernel's files unprotected; repair the image"
             )
+
+    def _keep_proc_whole(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
+        """Refuse a mount inside the container's /proc, by whatever links it has come there.
+
+        Programs believe what is there. Those files that may be replaced are named as they are.
+        """
+        path = plain_path(step.destination)
+        if path == "/proc":
+            self._proc_device = os.fstat(mount_fd).st_dev
+        elif path not in PROC_FILES and os.fstat(target_fd).st_dev == self._proc_device:
+            raise InvalidArgument(f"{step.destination} cannot be mounted: it is inside /proc")
 
     def _copy_up(self, source_fd: int, mount_fd: int) -> None:
         copy_tree(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=source_fd), mount_fd)

@@ -15,6 +15,7 @@ from barque.errors import BarqueError, FailedPrecondition
 from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, pair, receive
 from barque.runtime.barrier import close_imports
+from barque.runtime.capabilities import last_cap
 from barque.runtime.status import (
     Created,
     Failure,
@@ -27,9 +28,9 @@ from barque.runtime.status import (
     decode,
 )
 
-_TIMEOUT_MS = 120_000
+_TIMEOUT_S = 120.0
 
-_DIED = Failure("start", 0, "the process was killed before it was created", 128)
+_DIED: Failure | None = Failure("start", 0, "the process was killed before it was created", 128)
 
 Child = Callable[[Reporter], None]
 
@@ -45,12 +46,14 @@ class StartError(BarqueError):
 class Duties(NamedTuple):
     """What the parent does when the process asks; see the table in ``runtime.status``.
 
-    Each gets the pid; ``listener`` also the descriptor, which is closed afterwards.
+    Each gets the pid; ``listener`` also the descriptor, which is closed afterwards. ``created``
+    gets the process, which goes on when it returns, and may keep or give away its terminal.
     """
 
     unmapped: Callable[[int], list[str]]
     mounted: Callable[[int], None]
     listener: Callable[[int, int], None]
+    created: Callable[[Process], Process]
 
 
 class Process(NamedTuple):
@@ -68,11 +71,13 @@ def spawn(flags: int, joins: dict[str, int], child: Child) -> tuple[int, int, So
     ``joins`` may have ``user`` and ``pid``: descriptors of what it is to be born into.
     """
     kp.assert_single_thread()
+    last_cap()  # read once and kept
     kp.set_dumpable(dumpable=False)  # inherited: nobody in the container sees our memory
     ours, theirs = pair()
 
     def run() -> NoReturn:
         try:
+            kp.die_with_parent(signal.SIGKILL)  # a start that was killed leaves nothing
             ours.close()
             close_imports()
             child(Reporter(theirs))
@@ -108,7 +113,9 @@ def _spawn_inside(flags: int, joins: dict[str, int], run: Callable[[], NoReturn]
         finally:
             os._exit(0)
     os.close(writes)
-    told = os.read(reads, 4096).decode()
+    poll = select.poll()
+    poll.register(reads, select.POLLIN)
+    told = os.read(reads, 4096).decode() if poll.poll(_TIMEOUT_S * 1000) else ""
     os.close(reads)
     os.waitpid(between, 0)
     if not told.isdecimal():
@@ -117,64 +124,78 @@ def _spawn_inside(flags: int, joins: dict[str, int], run: Callable[[], NoReturn]
 
 
 def follow(
-    pid: int, pidfd: int, status: Socket, duties: Duties, *, to_gate: bool = False
+    pid: int,
+    pidfd: int,
+    status: Socket,
+    duties: Duties,
+    *,
+    to_gate: bool = False,
+    hooks_s: float = 0.0,
 ) -> Process:
     """Follow the child to its program, or ``to_gate``. Raises StartError, or what a duty raises.
 
-    Then the child is killed and reaped.
+    Then the child is killed and reaped. ``hooks_s``: how long the hooks that it runs may take.
     """
-    master, warnings = -1, []
-    failure = _DIED if to_gate else None
+    process = Process(pid, pidfd, -1, [])
+    failure = _DIED
+    timeout_s = _TIMEOUT_S + hooks_s
     try:
-        while (message := _next(status)) is not None:
+        while (message := _next(status, timeout_s)) is not None:
             told, fds = message
             match told:
                 case Pty():
-                    master = fds[0]
+                    process = process._replace(master=fds[0])
+                    continue
                 case Warning_(message=text):
-                    warnings.append(text)
-                case Created():
-                    failure = None
-                    break
+                    process.warnings.append(text)
+                    continue
                 case Failure():
                     failure = told
+                    continue
                 case Unmapped():
-                    warnings += duties.unmapped(pid)
-                    status.send(b"go")
+                    process.warnings.extend(duties.unmapped(pid))
                 case Mounted():
                     duties.mounted(pid)
-                    status.send(b"go")
-                case Listener():
-                    duties.listener(pid, fds[0])
-                    os.close(fds[0])
-                    status.send(b"go")
+                case Listener(fd=theirs):
+                    _pass_on(kp.copy_descriptor(pidfd, theirs), pid, duties)
+                case Created():
+                    process = duties.created(process)
+                    failure = None
+            status.send(b"go")
+            if to_gate and failure is None:
+                break
     except BaseException:
-        _end(pid, pidfd, master)
+        _end(process)
         raise
     if failure is not None:
-        _end(pid, pidfd, master)
+        _end(process)
         raise StartError(failure)
-    return Process(pid, pidfd, master, warnings)
+    return process
 
 
-def _end(pid: int, pidfd: int, master: int) -> None:
-    if master >= 0:
-        os.close(master)
+def _pass_on(listener: int, pid: int, duties: Duties) -> None:
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        duties.listener(pid, listener)
     finally:
-        os.waitpid(pid, 0)
-        os.close(pidfd)
+        os.close(listener)
 
 
-def _next(status: Socket) -> tuple[object, list[int]] | None:
+def _end(process: Process) -> None:
+    """Kill and reap what did not become a program; in vain for what is stuck in the kernel."""
+    if process.master >= 0:
+        os.close(process.master)
+    kp.end_child(process.pid, process.pidfd)
+    os.close(process.pidfd)
+
+
+def _next(status: Socket, timeout_s: float) -> tuple[object, list[int]] | None:
     poll = select.poll()
     poll.register(status, select.POLLIN)
-    if not poll.poll(_TIMEOUT_MS):
-        waited_s = _TIMEOUT_MS // 1000
-        text = f"the process did not get to its program within {waited_s} s"
+    if not poll.poll(timeout_s * 1000):
+        text = f"the process did not get to its program within {timeout_s:.0f} s"
         raise StartError(Failure("start", 0, text, 128))
-    data, fds = receive(status)
+    try:
+        data, fds = receive(status)
+    except ConnectionResetError:  # it died with an answer unread
+        return None
     return (decode(data), fds) if data else None

@@ -36,20 +36,21 @@ _prctl = function("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
 
 def main() -> None:
-    """The entry point: exit code 1 and a line on stderr or in the log for an error."""
+    """The entry point: exit code 1 and a line on stderr or in the log for an error.
+
+    255 for one of ``exec``, whose process may well exit with 1. Never a traceback.
+    """
     arguments = argparse.Namespace(log="", log_format="text", command="")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would reap what we wait for
     try:
         build_parser().parse_args(namespace=arguments)
         code = _dispatch(arguments)
+        sys.stdout.flush()
     except (BarqueError, OSError) as error:
-        _report(arguments, str(error))
-        code = _error_code(arguments, error)
-    sys.stdout.flush()
+        code = _report(arguments, str(error))
+    except Exception as error:  # noqa: BLE001 - a defect, told in the same words as other errors
+        code = _report(arguments, f"internal error: {type(error).__name__}: {error}")
     os._exit(code)
-
-
-def _error_code(arguments: argparse.Namespace, error: Exception) -> int:
-    return 255 if arguments.command == "exec" and isinstance(error, BarqueError) else 1
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
@@ -68,8 +69,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     return _COMMANDS[arguments.command](Store(arguments.root), arguments)
 
 
-def _report(arguments: argparse.Namespace, message: str) -> None:
-    """Tell of an error where the caller looks for it, in runc's shapes."""
+def _report(arguments: argparse.Namespace, message: str) -> int:
+    """Tell of an error where the caller looks for it, in runc's shapes; the exit code for it."""
     text = f"{arguments.command} failed: {message}" if arguments.command else message
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if arguments.log:
@@ -77,9 +78,13 @@ def _report(arguments: argparse.Namespace, message: str) -> None:
             line = json.dumps({"level": "error", "msg": text, "time": now})
         else:
             line = f"time={json.dumps(now)} level=error msg={json.dumps(text)}"
-        with open(arguments.log, "a", encoding="utf-8") as log:
-            log.write(line + "\n")
-    sys.stderr.write(f"barque-runtime: {text}\n")
+        try:
+            with open(arguments.log, "a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(line + "\n")
+        except OSError as error:
+            text += f" ({arguments.log}: {os.strerror(error.errno or 0).lower()})"
+    os.write(2, f"barque-runtime: {text}\n".encode(errors="backslashreplace"))
+    return 255 if arguments.command == "exec" else 1
 
 
 def _creation(arguments: argparse.Namespace, *, detached: bool) -> Options:
@@ -106,9 +111,9 @@ def _create(store: Store, arguments: argparse.Namespace) -> int:
 def _run(store: Store, arguments: argparse.Namespace) -> int:
     if not (arguments.no_subreaper or arguments.detach):
         check(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl", "PR_SET_CHILD_SUBREAPER")
-    _, process = create(store, arguments.id, _creation(arguments, detached=arguments.detach))
+    options = _creation(arguments, detached=arguments.detach)
+    container, process = create(store, arguments.id, options)
     _warn(process)
-    container = store.get(arguments.id)
     if not arguments.detach:
         _hold_signals()
     try:
@@ -178,12 +183,12 @@ def _exec(store: Store, arguments: argparse.Namespace) -> int:
 
 def _process(container: Container, arguments: argparse.Namespace) -> oci.Process:
     """The process that the command line describes, with the container's as its ground."""
+    first = container.record.spec.process or oci.Process()
     if arguments.process:
-        return execute.read_process(arguments.process)
+        return execute.read_process(arguments.process, first)
     words = arguments.arguments[1:] if arguments.arguments[:1] == ["--"] else arguments.arguments
     if not words:
         raise InvalidArgument("exec needs a command to run, or --process")
-    first = container.record.spec.process or oci.Process()
     process = msgspec.structs.replace(first, args=words, terminal=arguments.tty)
     process.env = [*first.env, *arguments.env]
     process.cwd = arguments.cwd or first.cwd
@@ -197,10 +202,10 @@ def _process(container: Container, arguments: argparse.Namespace) -> oci.Process
         process.user = _user(first.user, arguments)
     if arguments.cap:
         known = first.capabilities or oci.Capabilities()
-        sets = {
-            name: [*getattr(known, name), *arguments.cap]
-            for name in ("bounding", "effective", "permitted")
-        }
+        changed = ["bounding", "effective", "permitted"]
+        if known.inheritable:  # without, nothing can be ambient
+            changed.append("ambient")
+        sets = {name: [*getattr(known, name), *arguments.cap] for name in changed}
         process.capabilities = msgspec.structs.replace(known, **sets)
     return process
 
