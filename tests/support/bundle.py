@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from barque.cgroups import open_cgroup
+
 PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 
 
@@ -25,6 +27,27 @@ class Runtime:
         self.spec["process"]["terminal"] = False
         self.spec["process"]["noNewPrivileges"] = False
         self.spec["linux"]["cgroupsPath"] = f"/barque-test-{directory.name}"
+
+    @property
+    def linux(self) -> Any:
+        """The spec's part for Linux."""
+        return self.spec["linux"]
+
+    def add_user_namespace(self) -> None:
+        """Let the container be made in a user namespace, its root the host's 100000."""
+        self.linux["namespaces"].append({"type": "user"})
+        mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        self.linux["uidMappings"] = self.linux["gidMappings"] = mapping
+
+    def join(self, kind: str, path: str) -> None:
+        """Let the container join the namespace at ``path`` in place of one of its own."""
+        for namespace in self.linux["namespaces"]:
+            if namespace["type"] == kind:
+                namespace["path"] = path
+
+    def processes(self) -> list[int]:
+        """The processes in the container's group."""
+        return open_cgroup(self.linux["cgroupsPath"]).pids()
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Begin a command; its output is merged and read by the caller."""

@@ -3,7 +3,7 @@ do, what it runs.
 
 The order matters and is the same for all::
 
-    rlimits                 while still privileged, and when little is left to be done under them
+    rlimits                 hard ones that are higher: while still privileged
     signals                 those that the engine was started without are not the program's
     descriptors closed      all but 0, 1, 2 and the report's, which execve closes; before the
                             filter, which may not know close_range, and before the working
@@ -11,6 +11,8 @@ The order matters and is the same for all::
     no_new_privs            before the filter, which may need it
     bounding set            needs CAP_SETPCAP
     groups, gid, uid        keeping capabilities
+    rlimits                 all: little is left to be done under them, and a user who is over
+                            RLIMIT_NPROC when he becomes one may run nothing
     cwd                     as the user, so that its permissions count
     the program is looked for
     seccomp                 needs CAP_SYS_ADMIN, unless no_new_privs is set: then last. All that
@@ -284,9 +286,8 @@ def execute(
     ``preserved`` are descriptors that the program gets beside the standard ones. Raises what goes
     wrong, as long as there is anybody to tell.
     """
-    reporter.stage = "limits"
-    apply_rlimits(process.rlimits, reporter)
     reporter.stage = "identity"
+    lift_rlimits(process.rlimits)
     restore_signals()
     if gate is not None:
         die_with_parent(0)  # it may end when it has let us pass
@@ -296,6 +297,8 @@ def execute(
     close_from(3, keep=kept if gate is None else (*kept, gate.fileno()))
     own_stdio(identity.uid)
     change_identity(process, identity)
+    reporter.stage = "limits"
+    apply_rlimits(process.rlimits, reporter)
     os.umask(0o22 if process.user.umask is None else process.user.umask)
     reporter.stage = "working directory"
     enter_cwd(process.cwd)

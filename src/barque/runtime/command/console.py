@@ -12,11 +12,12 @@ import select
 import signal
 import struct
 import termios
+import time
 import tty
 from typing import Any, Self
 
 from barque.errors import FailedPrecondition, InvalidArgument
-from barque.kernel.seqpacket import send
+from barque.kernel.seqpacket import Socket, send
 from barque.runtime.command.follow import Process
 from barque.runtime.terminal import resize
 
@@ -42,7 +43,7 @@ def send_descriptor(what: str, path: str, message: bytes, fd: int) -> None:
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
     end.settimeout(_TIMEOUT_S)
     try:
-        end.connect(path)
+        _connect(end, path)
         send(end, message, (fd,))
     except TimeoutError:
         raise FailedPrecondition(
@@ -53,6 +54,20 @@ def send_descriptor(what: str, path: str, message: bytes, fd: int) -> None:
         raise FailedPrecondition(f"{what} {path}: {text}") from None
     finally:
         end.close()
+
+
+def _connect(end: Socket, path: str) -> None:
+    """Connect; a listener whose queue is full is waited for."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            end.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(0.01)
+        else:
+            return
 
 
 def hand_over(process: Process, path: str) -> Process:

@@ -46,8 +46,11 @@ def main() -> None:
         build_parser().parse_args(namespace=arguments)
         code = _dispatch(arguments)
         sys.stdout.flush()
-    except (BarqueError, OSError) as error:
+    except BarqueError as error:
         code = _report(arguments, str(error))
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        code = _report(arguments, where + os.strerror(error.errno or 0).lower())
     except Exception as error:  # noqa: BLE001 - a defect, told in the same words as other errors
         code = _report(arguments, f"internal error: {type(error).__name__}: {error}")
     os._exit(code)
