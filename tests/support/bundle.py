@@ -49,10 +49,14 @@ class Runtime:
         """The processes in the container's group."""
         return open_cgroup(self.linux["cgroupsPath"]).pids()
 
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of ``arguments``."""
+        return [PROGRAM, "--root", str(self.root), *arguments]
+
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Begin a command; its output is merged and read by the caller."""
         return subprocess.Popen(
-            [PROGRAM, "--root", str(self.root), *arguments],
+            self.command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -63,7 +67,7 @@ class Runtime:
     def try_call(self, *arguments: str, **options: Any) -> tuple[int, str]:
         """Run a command; its exit code and merged output."""
         done = subprocess.run(
-            [PROGRAM, "--root", str(self.root), *arguments],
+            self.command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -97,7 +101,7 @@ class Runtime:
         self.write(script)
         with log.open("w") as file:
             subprocess.run(
-                [PROGRAM, "--root", str(self.root), "create", "--bundle", str(self.bundle), "c1"],
+                self.command("create", "--bundle", str(self.bundle), "c1"),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

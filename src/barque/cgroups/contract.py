@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from barque.cgroups.usage import Usage
+from barque.cgroups.usage import RareUsage, Usage
 from barque.models import oci
 
 
@@ -80,6 +80,9 @@ class Cgroup(Protocol):
 
     def usage(self) -> Usage:
         """What the group has used until now. Raises KernelError if it is gone."""
+
+    def rare_usage(self) -> RareUsage:
+        """What else is known of that. Raises KernelError."""
 
     def exists(self) -> bool:
         """Whether the group is there."""

@@ -241,6 +241,34 @@ class CgroupV2:
             block_io={"io_service_bytes_recursive": u.parse_io_stat(find(directory, "io.stat"))},
         )
 
+    def rare_usage(self) -> u.RareUsage:
+        """See the contract. Version 2 has no limits of kernel memory, and no flags of cpusets."""
+        directory = self._directory
+        memory = self._figure("memory", "")
+        swap = self._figure("memory.swap", "max")
+        limit = swap.limit
+        if limit != u.UNLIMITED:
+            limit = min(limit + memory.limit, u.UNLIMITED)
+        return u.RareUsage(
+            swap=u.Figure(memory.usage + swap.usage, limit, swap.failures),
+            huge_pages={
+                size: self._figure(f"hugetlb.{size}", "max")
+                for size in u.page_sizes(directory, ".current")
+            },
+            cpus=u.parse_numbers(find(directory, "cpuset.cpus")),
+            mems=u.parse_numbers(find(directory, "cpuset.mems")),
+        )
+
+    def _figure(self, prefix: str, failures: str) -> u.Figure:
+        """``failures`` is how the events are called that count them."""
+        directory = self._directory
+        events = u.parse_pairs(find(directory, f"{prefix}.events")) if failures else {}
+        return u.Figure(
+            int(find(directory, f"{prefix}.current") or 0),
+            u.parse_limit(find(directory, f"{prefix}.max")),
+            events.get(failures, 0),
+        )
+
     def _memory_usage(self) -> u.MemoryUsage:
         directory = self._directory
         events = u.parse_pairs(find(directory, "memory.events"))

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
 
@@ -216,8 +217,16 @@ def show_processes(container: Container, arguments: list[str], *, as_json: bool)
     return "\n".join([lines[0], *shown])
 
 
-def default_spec() -> oci.Spec:
-    """What ``spec`` writes: a shell with few privileges."""
+def default_document() -> dict[str, Any]:
+    """What ``spec`` writes, with what others require and we take for granted."""
+    document: dict[str, Any] = msgspec.to_builtins(_default_spec())
+    document["process"].update(cwd="/", user={"uid": 0, "gid": 0})
+    document["linux"]["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
+    return document
+
+
+def _default_spec() -> oci.Spec:
+    """A shell with few privileges."""
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     return oci.Spec(
         oci_version="1.2.0",
@@ -244,7 +253,7 @@ def default_spec() -> oci.Spec:
             _mount("/sys/fs/cgroup", "cgroup", "nosuid noexec nodev relatime ro"),
         ],
         linux=oci.Linux(
-            resources=oci.Resources(devices=[oci.DeviceRule(allow=False, access="rwm")]),
+            resources=oci.Resources(),
             namespaces=[
                 oci.Namespace(type=kind)
                 for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")

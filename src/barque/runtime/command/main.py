@@ -23,6 +23,7 @@ from barque.models import oci
 from barque.runtime.command import control, execute
 from barque.runtime.command.console import FORWARDED, Proxy
 from barque.runtime.command.create import Options, create
+from barque.runtime.command.events import follow_events, show_stats
 from barque.runtime.command.features import features
 from barque.runtime.command.follow import Process
 from barque.runtime.command.parser import build_parser
@@ -279,13 +280,17 @@ def _update(store: Store, arguments: argparse.Namespace) -> int:
 
 
 def _events(store: Store, arguments: argparse.Namespace) -> int:
-    store.get(arguments.id)
-    raise NotImplementedHere("events: not implemented in this version of barque")
+    container = store.get(arguments.id)
+    if arguments.stats:
+        show_stats(container)
+    else:
+        follow_events(container, arguments.interval)
+    return 0
 
 
 def _spec(_store: Store, arguments: argparse.Namespace) -> int:
     path = f"{arguments.bundle}/config.json"
-    document = msgspec.json.format(msgspec.json.encode(control.default_spec()), indent=4)
+    document = msgspec.json.format(msgspec.json.encode(control.default_document()), indent=4)
     try:
         with open(path, "xb") as file:
             file.write(document + b"\n")
