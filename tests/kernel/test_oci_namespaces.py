@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from support.bundle import Runtime
+from support.namespaces import holder
 from support.waiting import wait_until
-
-
-@contextmanager
-def holder(*command: str, kind: str) -> Iterator[str]:
-    """The path of a namespace of ``kind`` that a process holds."""
-    process = subprocess.Popen(command)
-    path = f"/proc/{process.pid}/ns/{kind}"
-    try:
-        wait_until(
-            lambda: os.stat(path).st_ino != os.stat(f"/proc/self/ns/{kind}").st_ino, "it is made"
-        )
-        yield path
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_joined_mount_namespace_hides_nothing_of_the_host(

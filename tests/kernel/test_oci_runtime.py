@@ -119,11 +119,11 @@ def test_failures_leave_nothing(runtime: Runtime) -> None:
         ({"hooks": {"prestart": [{"path": "true"}]}}, "not absolute"),
         (
             {"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {}}, "hostname": ""},
-            "intelRdt",
+            "the resctrl file system is not mounted",
         ),
         (
-            {"linux": {"namespaces": [{"type": "mount"}], "netDevices": {"x": {}}}, "hostname": ""},
-            "netDevices",
+            {"linux": {"namespaces": [{"type": "mount"}], "mountLabel": "a:b:c"}, "hostname": ""},
+            "SELinux is not enabled",
         ),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "listed twice"),
         ({"linux": {"namespaces": [{"type": "mount"}], "uidMappings": []}, "hostname": "x"}, "UTS"),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 
-from barque.errors import InvalidArgument, NotImplementedHere
+from barque.errors import InvalidArgument
 from barque.kernel.process import NAMESPACES
 from barque.models import oci
 from barque.runtime.attributes import parse_list, plan_attributes
 from barque.runtime.hooks import check_hooks
 from barque.runtime.mounts import PROC_FILES, plain_path, plan_mounts, propagation_flag
+from barque.runtime.network import check_devices
 from barque.runtime.process import rlimit_number
+from barque.runtime.resctrl import check_rdt, find_resctrl
 from barque.runtime.seccomp import plan_flags, plan_rules
 from barque.runtime.userns import check_mappings
 
@@ -47,9 +49,13 @@ def check_spec(spec: oci.Spec) -> None:
         plan_rules(spec.linux.seccomp)
         plan_flags(spec.linux.seccomp.flags)
     if spec.linux.intel_rdt is not None:
-        raise NotImplementedHere("intelRdt: barque does not manage resctrl, leave it out")
-    if spec.linux.net_devices:
-        raise NotImplementedHere("netDevices: barque does not move network devices, leave it out")
+        check_rdt(spec.linux.intel_rdt)
+        find_resctrl()
+    check_devices(spec)
+    if spec.linux.net_devices and any(
+        ns.type == "network" and _is_ours(ns) for ns in spec.linux.namespaces
+    ):
+        raise InvalidArgument("unable to move network devices: they are in the namespace joined")
     check_hooks(spec.hooks)
     if spec.process is not None:
         check_process(spec.process, spec.linux)

@@ -19,16 +19,14 @@ from barque.models.launch import ExecLaunch
 from barque.runtime import terminal
 from barque.runtime.attributes import parse_list, plan_attributes
 from barque.runtime.process import (
-    Filter,
     Gate,
     apply_oom_score,
     connect_stdio,
     execute,
+    find_filter,
     lift_rlimits,
-    read_filter,
 )
 from barque.runtime.rootfs import Root
-from barque.runtime.seccomp import compile_filter, notifies
 from barque.runtime.status import Reporter
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, by_numbers, resolve
@@ -65,7 +63,7 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
         process, oci.Linux(personality=launch.personality, memory_policy=launch.memory_policy)
     )
     reporter.stage = "seccomp"
-    bpf = _filter(launch)
+    bpf = find_filter(launch.seccomp, launch.seccomp_path)
     affinity = process.exec_cpu_affinity
     if affinity and affinity.initial:
         os.sched_setaffinity(0, parse_list(affinity.initial, "execCPUAffinity initial"))
@@ -129,12 +127,6 @@ def _cgroup_of(pidfd: int) -> str:
         pid = next((line[4:].strip() for line in file if line.startswith("Pid:")), "")
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
         return next((line[3:].rstrip("\n") for line in file if line.startswith("0::")), "")
-
-
-def _filter(launch: ExecLaunch) -> Filter:
-    if launch.seccomp is not None:
-        return Filter(compile_filter(launch.seccomp), notifies(launch.seccomp))
-    return read_filter(launch.seccomp_path)
 
 
 def _identify(launch: ExecLaunch, root_fd: int) -> Identity:

@@ -37,17 +37,16 @@ from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
 from barque.runtime.hooks import run_hooks
 from barque.runtime.mounts import MountStep, plan_mounts, propagation_flag
-from barque.runtime.network import configure
+from barque.runtime.network import configure, move_devices
 from barque.runtime.process import (
     Filter,
     Gate,
     apply_oom_score,
     connect_stdio,
     execute,
-    read_filter,
+    find_filter,
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
-from barque.runtime.seccomp import compile_filter, notifies
 from barque.runtime.status import Mounted, Reporter, Unmapped
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, by_numbers, resolve
@@ -187,7 +186,7 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         bpf = ground.bpf
     else:
         reporter.stage = "seccomp"
-        bpf = filter_of(launch)
+        bpf = find_filter(spec.linux.seccomp, launch.seccomp_path)
         reporter.stage = "cgroup"
         enter_cgroup(spec)
     if "cgroup" in own:
@@ -203,6 +202,8 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
     reporter.stage = "network"
     if "network" in own and ground is None:
         configure(launch.interfaces, io.host_netns)
+    if ground is None:
+        move_devices(spec.linux.net_devices, io.host_netns)
     if ground is not None:
         _join_mounts(io)
     return bpf
@@ -255,7 +256,7 @@ def _enter_root(root: Root, launch: ContainerLaunch) -> None:
     root.enter()
     if launch.spec.root.readonly or launch.rootfs.readonly:
         root.make_readonly()
-    root.protect(linux.readonly_paths, linux.masked_paths)
+    root.protect(linux.readonly_paths, linux.masked_paths, linux.mount_label)
     if linux.rootfs_propagation:
         flag, recursive = propagation_flag(linux.rootfs_propagation)
         root.set_propagation(flag, recursive=recursive)
@@ -404,11 +405,3 @@ def _set_sysctl(proc: int, name: str, value: str) -> None:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
-
-
-def filter_of(launch: ContainerLaunch) -> Filter:
-    """The container's filter: compiled from its spec, or the engine's compiled file."""
-    profile = launch.spec.linux.seccomp
-    if profile is not None:
-        return Filter(compile_filter(profile), notifies(profile))
-    return read_filter(launch.seccomp_path)

@@ -45,6 +45,7 @@ class MountStep(NamedTuple):
     number: int = 0
     """Its place among the spec's mounts."""
     options: tuple[str, ...] = ()
+    """What the file system itself is told; SELinux's ``context`` among it."""
     set: int = 0
     clear: int = 0
     recursive_set: int = 0
@@ -87,6 +88,8 @@ _PROPAGATION = {
 _SUPERBLOCK_FLAGS = frozenset(
     {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion"}
 )
+_UNLABELLED = frozenset({"proc", "sysfs", "mqueue"})
+"""File systems whose files have labels of the policy's, one a kind: as with runc they keep them."""
 _WITHOUT_EFFECT = frozenset({"defaults", "loud", "silent", "noiversion", "remount"})
 OPTIONS = frozenset(
     {
@@ -167,6 +170,8 @@ def plan_mount(mount: oci.Mount, container: oci.Linux) -> MountStep:
     if kind != "bind":  # there is nothing below it that a recursive word could mean beside it
         set_ = set_ & ~recursive_clear | recursive_set
         recursive_set = recursive_clear = 0
+    if container.mount_label and kind == "filesystem" and mount.type not in _UNLABELLED:
+        options.append(f"context={container.mount_label}")
     uids, gids = _id_mappings(mount, container) if idmap else ((), ())
     return MountStep(
         kind=kind,

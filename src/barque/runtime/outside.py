@@ -16,10 +16,10 @@ from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch
-from barque.runtime.init import Ground, enter_cgroup, fill_volume, filter_of, set_clocks
+from barque.runtime.init import Ground, enter_cgroup, fill_volume, set_clocks
 from barque.runtime.mounts import plan_mounts
-from barque.runtime.network import configure
-from barque.runtime.process import lift_rlimits
+from barque.runtime.network import configure, move_devices
+from barque.runtime.process import find_filter, lift_rlimits
 from barque.runtime.rootfs import Root, open_bind, open_rootfs
 from barque.runtime.userns import check_mappings, open_user_namespace, write_mappings
 
@@ -37,7 +37,7 @@ def lay_ground(launch: ContainerLaunch) -> Ground:
     rootfs = open_rootfs(launch.rootfs)
     for copy_up in launch.copy_ups:
         fill_volume(Root.of(rootfs), copy_up)
-    return Ground(filter_of(launch), rootfs)
+    return Ground(find_filter(linux.seccomp, launch.seccomp_path), rootfs)
 
 
 def open_binds(spec: oci.Spec, *, everything: bool) -> dict[int, int]:
@@ -67,22 +67,26 @@ def settle(pid: int, launch: ContainerLaunch, *, joined: bool) -> list[str]:
         write_mappings(pid, spec.linux.uid_mappings, spec.linux.gid_mappings)
     set_clocks(str(pid), spec.linux.time_offsets)
     enter_cgroup(spec, pid)
-    if any(ns.type == "network" and not ns.path for ns in spec.linux.namespaces):
-        _configure_network(pid, launch)
+    for namespace in spec.linux.namespaces:
+        if namespace.type == "network":
+            _configure_network(pid, launch, namespace.path)
     if spec.process is None:
         return []
     lift_rlimits(spec.process.rlimits, pid)
     return _set_oom_score(pid, spec.process.oom_score_adj)
 
 
-def _configure_network(pid: int, launch: ContainerLaunch) -> None:
-    """From inside the init's network namespace, but with the host's rights."""
+def _configure_network(pid: int, launch: ContainerLaunch, joined: str) -> None:
+    """From inside the network namespace, the init's or ``joined``, but with the host's rights."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    theirs = kp.open_namespace(pid, "network")
+    path = joined or f"/proc/{pid}/ns/net"
+    theirs = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         kp.setns(theirs, kp.CLONE_NEWNET)
         try:
-            configure(launch.interfaces, own)
+            if not joined:
+                configure(launch.interfaces, own)
+            move_devices(launch.spec.linux.net_devices, own)
         finally:
             kp.setns(own, kp.CLONE_NEWNET)
     finally:

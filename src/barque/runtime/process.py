@@ -44,7 +44,7 @@ from barque.kernel.process import (
 from barque.models import oci
 from barque.runtime import capabilities, terminal
 from barque.runtime.pid1 import fork_program
-from barque.runtime.seccomp import load_filter
+from barque.runtime.seccomp import compile_filter, load_filter, notifies
 from barque.runtime.status import ExecutableError, Listener, Reporter
 from barque.runtime.users import Identity
 
@@ -73,8 +73,13 @@ class Gate(Protocol):
         ...
 
 
-def read_filter(path: str) -> Filter:
-    """The compiled seccomp filter kept at host path ``path``; "" is none."""
+def find_filter(profile: oci.Seccomp | None, path: str) -> Filter:
+    """The filter of a spec's profile, compiled; without one that kept at host path ``path``.
+
+    "" is none. To be called while the host's files can be read.
+    """
+    if profile is not None:
+        return Filter(compile_filter(profile), notifies(profile))
     if not path:
         return Filter()
     with open(path, "rb", buffering=0) as file:

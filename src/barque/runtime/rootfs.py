@@ -357,8 +357,13 @@ class Root:
         """Make the root mount (not those on it) read-only."""
         km.set_attributes(self.fd, set_=km.MOUNT_ATTR_RDONLY, what="/")
 
-    def protect(self, readonly_paths: list[str], masked_paths: list[str]) -> None:
-        """Make paths read-only, cover others; a path that is not there needs neither."""
+    def protect(
+        self, readonly_paths: list[str], masked_paths: list[str], mount_label: str = ""
+    ) -> None:
+        """Make paths read-only, cover others; a path that is not there needs neither.
+
+        ``mount_label`` is SELinux's for what covers.
+        """
         for path in readonly_paths:
             fd = self.find(path)
             if fd < 0:
@@ -368,9 +373,9 @@ class Root:
             km.move_mount(copy, fd, path)
             os.close(copy)
             os.close(fd)
-        self._mask(masked_paths)
+        self._mask(masked_paths, mount_label)
 
-    def _mask(self, paths: list[str]) -> None:
+    def _mask(self, paths: list[str], label: str) -> None:
         """Cover files with /dev/null and directories with one empty read-only tmpfs.
 
         The tmpfs is cloned where it is attached: kernels before 6.15 clone no detached mount.
@@ -384,7 +389,7 @@ class Root:
                 null = self._open_null() if null < 0 else null
                 cover = km.clone_tree("", dir_fd=null)
             elif empty < 0:
-                options = ("size=0", "nr_inodes=2", "mode=755")
+                options = ("size=0", "nr_inodes=2", "mode=755", *_context(label))
                 cover = empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
             else:
                 cover = km.clone_tree("", dir_fd=empty)
@@ -418,6 +423,10 @@ class Root:
             if error.errno in {errno.ENOENT, errno.ENOTDIR}:
                 return -1
             raise
+
+
+def _context(label: str) -> tuple[str, ...]:
+    return (f"context={label}",) if label else ()
 
 
 def _link_target(parent: str, name: str, parent_fd: int) -> str:

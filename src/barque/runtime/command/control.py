@@ -23,7 +23,7 @@ from barque.errors import (
     Unavailable,
 )
 from barque.models import oci
-from barque.runtime.command.state import Container, Store
+from barque.runtime.command.state import Container, Store, class_of_service
 from barque.runtime.gate import open_gate
 from barque.runtime.hooks import allowance_s, run_hooks
 
@@ -120,6 +120,8 @@ def destroy(container: Container) -> None:
     if cgroup.exists():
         cgroup.kill()
         cgroup.remove()
+    if (service := class_of_service(container.record)) is not None:
+        service.remove()
     hooks = container.record.spec.hooks
     state = container.record.state("stopped")
     container.store.forget(container.record.id)

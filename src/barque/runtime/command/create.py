@@ -24,7 +24,7 @@ from barque.runtime.command.console import check_console, hand_over
 from barque.runtime.command.control import destroy
 from barque.runtime.command.follow import Duties, Process, follow, spawn
 from barque.runtime.command.listener import send_listener
-from barque.runtime.command.state import Container, Record, Store, start_time
+from barque.runtime.command.state import Container, Record, Store, class_of_service, start_time
 from barque.runtime.gate import StartGate, make_gate
 from barque.runtime.hooks import allowance_s, run_hooks
 from barque.runtime.init import Ground, InitIo, Lifecycle, clone_flags, run_init
@@ -197,6 +197,8 @@ class _Creation:
         self._options = options
         self._spec = record.spec
         self._hooks = self._spec.hooks or oci.Hooks()
+        if (service := class_of_service(record)) is not None:
+            service.check()
         self._joins = open_namespaces(self._spec)
         self._gate = make_gate(container.directory)
         self._launch = ContainerLaunch(
@@ -213,11 +215,12 @@ class _Creation:
         if listening and spec.process is not None:
             spec.process.env += [f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
         kept = preserved(self._options.preserve_fds + listening)
+        self._netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         flags = clone_flags(spec, self._joins)
         pid, pidfd, status = spawn(
             flags, self._joins, lambda reporter: self._init(reporter, ground, binds, kept)
         )
-        for fd in (self._gate, *self._joins.values(), *binds.values()):
+        for fd in (self._gate, self._netns, *self._joins.values(), *binds.values()):
             os.close(fd)
         if ground is not None:
             os.close(ground.rootfs)
@@ -247,7 +250,7 @@ class _Creation:
         io = InitIo(
             reporter,
             None if terminal else (0, 1, 2),
-            -1,
+            self._netns,
             self._joins,
             self._record.rootfs,
             (size.height, size.width) if size else None,
@@ -273,6 +276,9 @@ class _Creation:
     def _on_created(self, process: Process) -> Process:
         """Nobody learns of the process before it is recorded."""
         record = self._record
+        if (service := class_of_service(record)) is not None:
+            service.create()
+            service.join(process.pid)
         record.pid, record.start_time = process.pid, start_time(process.pid)
         self.container.store.save(record)
         if self._options.pid_file:

@@ -19,7 +19,7 @@ from barque.runtime.command.console import check_console, hand_over
 from barque.runtime.command.create import check_preserved, preserved, write_pid_file
 from barque.runtime.command.follow import Duties, Process, StartError, follow, spawn
 from barque.runtime.command.listener import send_listener
-from barque.runtime.command.state import Container
+from barque.runtime.command.state import Container, class_of_service
 from barque.runtime.execs import ExecIo, run_exec
 from barque.runtime.gate import ExecGate
 from barque.runtime.status import Failure, Reporter
@@ -97,6 +97,8 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
     )
 
     def tell(started: Process) -> Process:
+        if (service := class_of_service(record)) is not None:
+            service.join(started.pid)
         if options.pid_file:
             write_pid_file(options.pid_file, started.pid)
         return hand_over(started, options.console_socket)

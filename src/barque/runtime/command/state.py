@@ -17,6 +17,7 @@ from barque.cgroups import open_cgroup
 from barque.errors import AlreadyExists, Conflict, Internal, InvalidArgument, NotFound
 from barque.models import oci
 from barque.runtime.gate import NAME as GATE
+from barque.runtime.resctrl import ClassOfService, find_resctrl
 
 _FILE = "state.json"
 _ID = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
@@ -73,6 +74,12 @@ def start_time(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return -1
     return -1 if fields[0] in "ZX" else int(fields[19])
+
+
+def class_of_service(record: Record) -> ClassOfService | None:
+    """The container's shares of caches; None where its spec says nothing of them."""
+    rdt = record.spec.linux.intel_rdt
+    return ClassOfService(find_resctrl(), record.id, rdt) if rdt is not None else None
 
 
 class Store:
