@@ -31,7 +31,7 @@ from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.models import oci
-from barque.models.launch import ContainerLaunch, CopyUp
+from barque.models.launch import SHM_OF, ContainerLaunch, CopyUp
 from barque.runtime import terminal
 from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
@@ -47,6 +47,7 @@ from barque.runtime.process import (
     find_filter,
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
+from barque.runtime.shm import SHM, clone_shm
 from barque.runtime.status import Mounted, Reporter, Unmapped
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, by_numbers, resolve
@@ -192,8 +193,11 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
     if "cgroup" in own:
         kp.unshare(kp.CLONE_NEWCGROUP)
     reporter.stage = "namespaces"
+    for number, mount in enumerate(spec.mounts):
+        if SHM_OF in io.joins and mount.destination == mount.source == SHM:
+            io.binds[number] = clone_shm(io.joins[SHM_OF])
     for kind, fd in io.joins.items():
-        if kind not in {"pid", "user", "mount"}:
+        if kind not in {"pid", "user", "mount", SHM_OF}:
             kp.setns(fd, kp.NAMESPACES[kind][0])
     if "time" in own:
         if ground is None:
