@@ -13,24 +13,15 @@ from typing import NamedTuple, NoReturn
 
 from barque.errors import BarqueError, FailedPrecondition
 from barque.kernel import process as kp
-from barque.kernel.seqpacket import Socket, pair, receive
+from barque.kernel.seqpacket import Socket, pair
 from barque.runtime.barrier import close_imports
 from barque.runtime.capabilities import last_cap
-from barque.runtime.status import (
-    Created,
-    Failure,
-    Listener,
-    Mounted,
-    Pty,
-    Reporter,
-    Unmapped,
-    Warning_,
-    decode,
-)
+from barque.runtime.reports import Question, Reports
+from barque.runtime.status import Created, Failure, Listener, Mounted, Reporter, Unmapped
 
 _TIMEOUT_S = 120.0
 
-_DIED: Failure | None = Failure("start", 0, "the process was killed before it was created", 128)
+_DIED = Failure("start", 0, "the process was killed before it was created", 128)
 
 Child = Callable[[Reporter], None]
 
@@ -136,41 +127,37 @@ def follow(
 
     Then the child is killed and reaped. ``hooks_s``: how long the hooks that it runs may take.
     """
-    process = Process(pid, pidfd, -1, [])
-    failure = _DIED
-    timeout_s = _TIMEOUT_S + hooks_s
+    created = False
+
+    def answer(question: Question) -> None:
+        nonlocal created
+        match question:
+            case Unmapped():
+                reports.warnings += duties.unmapped(pid)
+            case Mounted():
+                duties.mounted(pid)
+            case Listener(fd=theirs):
+                _pass_on(kp.copy_descriptor(pidfd, theirs), pid, duties)
+            case Created():
+                process = duties.created(Process(pid, pidfd, reports.master, reports.warnings))
+                reports.master = process.master
+                created = True
+
+    reports = Reports(status, answer)
     try:
-        while (message := _next(status, timeout_s)) is not None:
-            told, fds = message
-            match told:
-                case Pty():
-                    process = process._replace(master=fds[0])
-                    continue
-                case Warning_(message=text):
-                    process.warnings.append(text)
-                    continue
-                case Failure():
-                    failure = told
-                    continue
-                case Unmapped():
-                    process.warnings.extend(duties.unmapped(pid))
-                case Mounted():
-                    duties.mounted(pid)
-                case Listener(fd=theirs):
-                    _pass_on(kp.copy_descriptor(pidfd, theirs), pid, duties)
-                case Created():
-                    process = duties.created(process)
-                    failure = None
-            status.send(b"go")
-            if to_gate and failure is None:
+        while not (created and to_gate):
+            _await(reports, _TIMEOUT_S + hooks_s)
+            if not reports.take():
                 break
     except BaseException:
-        _end(process)
+        _end(pid, pidfd, reports.master)
         raise
-    if failure is not None:
-        _end(process)
-        raise StartError(failure)
-    return process
+    finally:
+        reports.close()
+    if reports.failure is not None or not created:
+        _end(pid, pidfd, reports.master)
+        raise StartError(reports.failure or _DIED)
+    return Process(pid, pidfd, reports.master, reports.warnings)
 
 
 def _pass_on(listener: int, pid: int, duties: Duties) -> None:
@@ -180,22 +167,17 @@ def _pass_on(listener: int, pid: int, duties: Duties) -> None:
         os.close(listener)
 
 
-def _end(process: Process) -> None:
+def _end(pid: int, pidfd: int, master: int) -> None:
     """Kill and reap what did not become a program; in vain for what is stuck in the kernel."""
-    if process.master >= 0:
-        os.close(process.master)
-    kp.end_child(process.pid, process.pidfd)
-    os.close(process.pidfd)
+    if master >= 0:
+        os.close(master)
+    kp.end_child(pid, pidfd)
+    os.close(pidfd)
 
 
-def _next(status: Socket, timeout_s: float) -> tuple[object, list[int]] | None:
+def _await(reports: Reports, timeout_s: float) -> None:
     poll = select.poll()
-    poll.register(status, select.POLLIN)
+    poll.register(reports, select.POLLIN)
     if not poll.poll(timeout_s * 1000):
         text = f"the process did not get to its program within {timeout_s:.0f} s"
         raise StartError(Failure("start", 0, text, 128))
-    try:
-        data, fds = receive(status)
-    except ConnectionResetError:  # it died with an answer unread
-        return None
-    return (decode(data), fds) if data else None
