@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import CgroupFacts, HostFacts
 from barque.kernel.files import find_filesystem
 from barque.store.settings import SettingStore
@@ -43,12 +44,14 @@ class SystemInfo:
         host: HostFacts,
         storage_driver: str,
         storage_path: Path,
+        defaults: ContainerDefaults | None = None,
         *,
         userns: bool = False,
     ) -> None:
         """``userns``: containers are in a user namespace unless they say otherwise."""
         self._host = host
         self._userns = userns
+        self._defaults = defaults or ContainerDefaults()
         self._driver = storage_driver
         self._storage = storage_path
         self.id = settings.find(_ID_KEY) or ""
@@ -78,7 +81,7 @@ class SystemInfo:
             cgroups=host.cgroups,
             storage_driver=self._driver,
             storage_status=[["Backing Filesystem", find_filesystem(str(self._storage))]],
-            security_options=_security_options(host, userns=self._userns),
+            security_options=_security_options(host, self._defaults, userns=self._userns),
             ipv4_forwarding=forwarding == "1",
             warnings=warnings,
         )
@@ -109,14 +112,18 @@ def list_missing(cgroups: CgroupFacts) -> list[str]:
     return [f"WARNING: No {what} support" for there, what in missing if not there]
 
 
-def _security_options(host: HostFacts, *, userns: bool) -> list[str]:
+def _security_options(host: HostFacts, defaults: ContainerDefaults, *, userns: bool) -> list[str]:
     options = []
+    if host.apparmor:
+        options.append("name=apparmor")
     if host.seccomp:
-        options.append("name=seccomp,profile=builtin")
+        options.append(f"name=seccomp,profile={defaults.seccomp_name}")
     if userns:
         options.append("name=userns")
     if Path("/proc/self/ns/cgroup").exists():
         options.append("name=cgroupns")
+    if defaults.no_new_privileges:
+        options.append("name=no-new-privileges")
     return options
 
 

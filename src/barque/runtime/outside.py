@@ -11,7 +11,7 @@ Source: user_namespaces(7).
 from __future__ import annotations
 
 import os
-import resource
+import select
 
 from barque.errors import BarqueError, FailedPrecondition, KernelError
 from barque.kernel import process as kp
@@ -19,12 +19,14 @@ from barque.models import oci
 from barque.models.idmap import IdMap
 from barque.models.launch import ContainerLaunch, RootfsMount
 from barque.runtime.idmapped import Mapper, open_mapped, private_mounts
-from barque.runtime.init import Ground, fill_volume, filter_of, make_cgroup, set_clocks
+from barque.runtime.init import Ground, fill_volume, make_cgroup, set_clocks
 from barque.runtime.mounts import MountStep, plan_mounts
-from barque.runtime.network import configure
-from barque.runtime.process import rlimit_number
+from barque.runtime.network import configure, move_devices
+from barque.runtime.process import find_filter, lift_rlimits
 from barque.runtime.rootfs import Root, open_bind, open_rootfs
 from barque.runtime.userns import check_mappings, write_mappings
+
+_TIMEOUT_S = 120.0
 
 
 def wants_ground(spec: oci.Spec, joins: dict[str, int]) -> bool:
@@ -34,8 +36,8 @@ def wants_ground(spec: oci.Spec, joins: dict[str, int]) -> bool:
 
 def prepare(
     launch: ContainerLaunch, joins: dict[str, int], mount_point: str
-) -> tuple[Ground | None, dict[str, int]]:
-    """Open what the init cannot: its ground, and the sources of binds by destination.
+) -> tuple[Ground | None, dict[int, int]]:
+    """Open what the init cannot: its ground, and the sources of binds by the number of their step.
 
     Without a user namespace there is no ground, and only id-mapped binds are opened: mapping
     takes a process of its own, whose /proc entry an init in a new PID namespace would look for in
@@ -52,7 +54,7 @@ def prepare(
         binds = {}
         for step in plan_mounts(launch.spec.mounts, linux):
             if step.kind == "bind" and (inside or step.uid_mappings):
-                binds[step.destination] = _open_source(step, mapper)
+                binds[step.number] = _open_source(step, mapper)
         return _lay_ground(launch, mapping, mapper, mount_point) if inside else None, binds
     finally:
         mapper.close()
@@ -68,7 +70,7 @@ def _open_source(step: MountStep, mapper: Mapper) -> int:
 def _lay_ground(
     launch: ContainerLaunch, mapping: IdMap, mapper: Mapper, mount_point: str
 ) -> Ground:
-    bpf = filter_of(launch)
+    bpf = find_filter(launch.spec.linux.seccomp, launch.seccomp_path)
     make_cgroup(launch.spec)
     if launch.copy_ups:
         _fill_volumes(launch, mount_point)
@@ -131,7 +133,9 @@ def clone_inside(
         return 0, -1, 0
     os.close(writes)
     os.close(pidfd)
-    told = os.read(reads, 4096).decode()
+    poll = select.poll()
+    poll.register(reads, select.POLLIN)
+    told = os.read(reads, 4096).decode() if poll.poll(_TIMEOUT_S * 1000) else ""
     os.close(reads)
     if not told.isdecimal():
         if not sibling:
@@ -149,19 +153,26 @@ def settle(pid: int, launch: ContainerLaunch, *, joined: bool) -> list[str]:
     if not joined:
         write_mappings(pid, spec.linux.uid_mappings, spec.linux.gid_mappings)
     set_clocks(str(pid), spec.linux.time_offsets)
-    if any(ns.type == "network" and not ns.path for ns in spec.linux.namespaces):
-        _configure_network(pid, launch)
-    return _set_limits(pid, spec.process) if spec.process else []
+    for namespace in spec.linux.namespaces:
+        if namespace.type == "network":
+            _configure_network(pid, launch, namespace.path)
+    if spec.process is None:
+        return []
+    lift_rlimits(spec.process.rlimits, pid)
+    return _set_oom_score(pid, spec.process.oom_score_adj)
 
 
-def _configure_network(pid: int, launch: ContainerLaunch) -> None:
-    """From inside the init's network namespace, but with the host's rights."""
+def _configure_network(pid: int, launch: ContainerLaunch, joined: str) -> None:
+    """From inside the network namespace, the init's or ``joined``, but with the host's rights."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    theirs = kp.open_namespace(pid, "network")
+    path = joined or f"/proc/{pid}/ns/net"
+    theirs = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         kp.setns(theirs, kp.CLONE_NEWNET)
         try:
-            configure(launch.interfaces, own)
+            if not joined:
+                configure(launch.interfaces, own)
+            move_devices(launch.spec.linux.net_devices, own)
         finally:
             kp.setns(own, kp.CLONE_NEWNET)
     finally:
@@ -169,31 +180,18 @@ def _configure_network(pid: int, launch: ContainerLaunch) -> None:
         os.close(own)
 
 
-def _set_limits(pid: int, process: oci.Process) -> list[str]:
-    warnings = []
-    for limit in process.rlimits:
-        number = rlimit_number(limit)
-        hard = resource.prlimit(pid, number)[1]
-        wanted = (_native(limit.soft), _native(limit.hard))
+def _set_oom_score(pid: int, score: int | None) -> list[str]:
+    if score is None:
+        return []
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            resource.prlimit(pid, number, wanted)
-        except PermissionError:
-            resource.prlimit(pid, number, (min(limit.soft, hard), hard))
-            warnings.append(f"{limit.type} stays at {hard}: it may not be raised to {limit.hard}")
-    if process.oom_score_adj is not None:
-        path = f"/proc/{pid}/oom_score_adj"
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, str(process.oom_score_adj).encode())
-            finally:
-                os.close(fd)
-        except PermissionError:
-            warnings.append(f"oom_score_adj is not lowered to {process.oom_score_adj}: we may not")
-        except OSError as error:
-            raise KernelError("write", error.errno or 0, path) from None
-    return warnings
-
-
-def _native(value: int) -> int:
-    return resource.RLIM_INFINITY if value == 2**64 - 1 else value
+            os.write(fd, str(score).encode())
+        finally:
+            os.close(fd)
+    except PermissionError:
+        return [f"oom_score_adj is not lowered to {score}: we may not"]
+    except OSError as error:
+        raise KernelError("write", error.errno or 0, path) from None
+    return []
