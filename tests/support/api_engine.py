@@ -587,6 +587,20 @@ class FakeSettings:
     registries: RegistryConfig = REGISTRIES
 
 
+class FakeChecking:
+    """A check that finds one thing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bool, bool]] = []
+
+    async def check(self, *, deep: bool, repair: bool) -> AsyncGenerator[dict[str, Any], None]:
+        self.asked.append((deep, repair))
+        yield {
+            "aux": {"Kind": "blob", "Name": "b", "Problem": "p", "Result": "", "Repaired": False}
+        }
+        yield {"aux": {"Checked": {"blobs": 1}}}
+
+
 class FakeEngine:
     """All services."""
 
@@ -599,6 +613,7 @@ class FakeEngine:
         self.volumes = FakeVolumes()
         self.networks = FakeNetworks()
         self.system = FakeSystem()
+        self.checking = FakeChecking()
 
 
 @contextlib.asynccontextmanager

@@ -214,6 +214,12 @@ class System(Protocol):
     def facts(self) -> SystemFacts: ...
 
 
+class Checking(Protocol):
+    """Checks of what is kept: ``barque.engine.checking.Checking``."""
+
+    def check(self, *, deep: bool, repair: bool) -> AsyncGenerator[dict[str, Any], None]: ...
+
+
 class Engine(Protocol):
     """The engine: its services."""
 
@@ -233,6 +239,8 @@ class Engine(Protocol):
     def events(self) -> EventBus: ...
     @property
     def system(self) -> System: ...
+    @property
+    def checking(self) -> Checking: ...
 
 
 class Settings(Protocol):

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from barque.api.attach import Attach
+from barque.api.checking import Checks
 from barque.api.connection import Connections
 from barque.api.container_archive import ContainerArchive
 from barque.api.container_create import ContainerCreate
@@ -129,6 +130,7 @@ def make_handlers(
         "SystemPing": system.ping,
         "SystemPingHead": system.ping,
         "SystemEvents": EventStream(engine).follow,
+        "BarqueSystemCheck": Checks(engine).check,
         "SystemDataUsage": DiskUsage(engine, container_list, images).report,
         "PluginList": system.plugins,
         "PluginInspect": system.plugin,

@@ -212,6 +212,12 @@ COMMANDS: dict[str, Row] = {
         "Serve a registry of images from a directory",
         (),
     ),
+    "system check": (
+        "barque.cli.check",
+        "CHECK",
+        "Check that images, layers and containers are whole, and repair them",
+        (),
+    ),
     "system df": ("barque.cli.diskusage", "DF", "Show disk usage", ()),
     "system dial-stdio": (
         "barque.cli.dialstdio",

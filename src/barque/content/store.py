@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +29,8 @@ from barque.errors import InvalidArgument, NotFound
 from barque.models.ids import Digest
 
 _DELETED = "deleted-"
+_HEX = re.compile("[0-9a-f]{64}")
+_PIECE = 1 << 20
 
 
 class Ingest:
@@ -39,6 +44,7 @@ class Ingest:
         self._path = path
         self._hash = hashlib.sha256()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        store.under_way.add(path.name)
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -80,6 +86,7 @@ class Ingest:
         os.fsync(self._fd)
         self._close()
         self._path.rename(target)
+        self._store.under_way.discard(self._path.name)
         _sync_directory(target.parent)
         return actual
 
@@ -88,6 +95,7 @@ class Ingest:
         if self._fd >= 0:
             self._close()
             self._path.unlink(missing_ok=True)
+            self._store.under_way.discard(self._path.name)
 
     def _close(self) -> None:
         os.close(self._fd)
@@ -113,6 +121,8 @@ class ContentStore:
         self._ingest = root / "ingest"
         self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._ingest.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.under_way: set[str] = set()
+        """The names of ingests that somebody writes."""
 
     def recover(self) -> None:
         """Drop what a killed engine left half written. Call before the first ``ingest``."""
@@ -185,8 +195,39 @@ class ContentStore:
 
     def walk(self) -> Iterator[Digest]:
         """Give the digest of every blob, in no order."""
-        for entry in os.scandir(self._blobs):
-            yield Digest(f"sha256:{entry.name}")
+        for name in os.listdir(self._blobs):
+            if _HEX.fullmatch(name):
+                yield Digest(f"sha256:{name}")
+
+    # Checking
+
+    def is_whole(self, digest: str, stop: threading.Event) -> bool:
+        """Tell whether the blob's bytes have its digest. Reads all of them: for a thread.
+
+        ``stop`` ends it early, with True. Raises NotFound.
+        """
+        state = hashlib.sha256()
+        with self.open(digest) as file:
+            while not stop.is_set() and (piece := file.read(_PIECE)):
+                state.update(piece)
+        return stop.is_set() or f"sha256:{state.hexdigest()}" == digest
+
+    def list_strays(self) -> list[Path]:
+        """Return the files that are no blob and that nobody writes."""
+        found = [self._blobs / name for name in os.listdir(self._blobs) if not _HEX.fullmatch(name)]
+        found += [
+            self._ingest / name for name in os.listdir(self._ingest) if name not in self.under_way
+        ]
+        return sorted(found)
+
+    def delete_stray(self, path: Path) -> None:
+        """Delete what ``list_strays`` gave, whatever it is. Call it from a thread."""
+        if path not in self.list_strays():
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _missing(digest: str) -> NotFound:

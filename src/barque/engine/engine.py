@@ -16,6 +16,7 @@ from barque.cgroups import open_cgroup
 from barque.cgroups.contract import Cgroup
 from barque.engine.attaching import Attaching
 from barque.engine.background import Background
+from barque.engine.checking import Checking
 from barque.engine.clock import Clock, SystemClock
 from barque.engine.container_events import ContainerEvents
 from barque.engine.containers import Containers
@@ -102,6 +103,7 @@ class Engine:
     networks: Networking
     events: EventBus
     system: SystemInfo
+    checking: Checking
     registry: Registry
     database: Database
     snapshots: Snapshotter
@@ -284,6 +286,15 @@ def build_engine(
         networks=networking,
         events=bus,
         system=SystemInfo(SettingStore(database), facts, config.storage_driver, config.data_root),
+        checking=Checking(
+            registry=registry,
+            images=images,
+            networks=networks,
+            snapshots=snapshots,
+            volumes=volumes,
+            layout=layout,
+            reaper=reaper,
+        ),
         registry=registry,
         database=database,
         snapshots=snapshots,

@@ -35,12 +35,26 @@ class Garbage:
         self._chain_leases: Counter[str] = Counter()
         self.on_trash: Callable[[], None] = _ignore
 
+    def is_blob_used(self, digest: str) -> bool:
+        """Tell whether an image or a lease needs the blob."""
+        return bool(self._catalog.blob_users[digest] or self._blob_leases[digest])
+
+    def is_layer_held(self, chain_id: str) -> bool:
+        """Tell whether an image in the making holds the layer."""
+        return bool(self._chain_leases[chain_id])
+
+    def is_layer_used(self, chain_id: str) -> bool:
+        """Tell whether an image, a lease, a container or another layer needs the layer."""
+        if self._catalog.chain_users[chain_id] or self._chain_leases[chain_id]:
+            return True
+        return any(snapshot.parent == chain_id for snapshot in self._snapshotter.walk())
+
     def collect_blobs(self, digests: Iterable[str]) -> int:
         """Delete those blobs that nothing uses; return how many bytes they had."""
         return sum(
             self._content.delete(digest)
             for digest in set(digests)
-            if not self._catalog.blob_users[digest] and not self._blob_leases[digest]
+            if not self.is_blob_used(digest)
         )
 
     def collect_layers(self, chain_ids: Iterable[str]) -> list[str]:

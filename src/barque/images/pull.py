@@ -227,7 +227,8 @@ class Pulls:
             former = self._catalog.references.get(str(names[0]))
             for document in (selected.top, selected.document):
                 await assembly.add_blob(document.content)
-            if image_id in self._catalog.images:
+            image = self._catalog.images.get(image_id)
+            if image is not None and assembly.is_whole(image):
                 assembly.add_tags(image_id, names)
             else:
                 for row in rows:
