@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from barque.api.contracts import Engine, Exchange
+from barque.api.errors import explain
 from barque.api.filters import get_flag, parse_filters
 from barque.api.http import JSON, Call, Reply, Response, Stream, Written, reply_json
-from barque.errors import BarqueError, InvalidArgument, PermissionDenied
+from barque.errors import InvalidArgument, PermissionDenied
 from barque.registry.auth import Credentials, decode_credentials
 
 _SEARCH_KEYS = frozenset("is-automated is-official stars".split())
@@ -102,9 +103,10 @@ async def _send(call: Call, progress: AsyncGenerator[dict[str, Any], None]) -> W
         async for message in progress:
             stream = stream or Stream(call, JSON)
             await stream.write(msgspec.json.encode(message) + b"\r\n")
-    except BarqueError as error:
-        if stream is None:
+    except Exception as error:
+        explained = explain(error)
+        if stream is None or explained is None:
             raise
-        told = {"errorDetail": {"message": str(error)}, "error": str(error)}
+        told = {"errorDetail": {"message": str(explained)}, "error": str(explained)}
         await stream.write(msgspec.json.encode(told) + b"\r\n")
     return (stream or Stream(call, JSON)).end()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
 
-from barque.errors import FailedPrecondition, InvalidArgument, KernelError, PermissionDenied
+from barque.errors import InvalidArgument, PermissionDenied
 from barque.images.flights import Status
 from barque.images.platform import parse_platform
 from barque.images.progress import Message, Report, follow
@@ -29,7 +27,6 @@ from barque.registry.transfer import download
 _HUB_SERVERS = ("", "https://index.docker.io/v1/", "index.docker.io", "docker.io")
 _MAX_RESULTS = 100
 Listener = Callable[[str, str, str], None]
-Work = Callable[[Callable[[Message], None], Report], Awaitable[None]]
 
 
 class Exchange:
@@ -58,7 +55,6 @@ class Exchange:
         reference = parse_source(name, tag)
         wanted = parse_platform(platform) if platform else None
 
-        @_explain_system
         async def work(say: Callable[[Message], None], report: Report) -> None:
             if reference.tag or reference.digest:
                 await self._pull(reference, credentials, wanted, say, report)
@@ -99,7 +95,6 @@ class Exchange:
         if reference.digest:
             raise InvalidArgument("cannot push a digest reference")
 
-        @_explain_system
         async def work(say: Callable[[Message], None], report: Report) -> None:
             for named, image in await self._pushes.push(reference, credentials, say, report):
                 self._tell("push", image.id, named.familiar)
@@ -164,22 +159,6 @@ class Exchange:
                     status=error.status,
                 ) from error
             raise
-
-
-def _explain_system(work: Work) -> Work:
-    """Let ``work`` raise KernelError where the machine fails, as with a full disk."""
-
-    async def explained(say: Callable[[Message], None], report: Report) -> None:
-        try:
-            await work(say, report)
-        except OSError as error:
-            hint = "is the disk full?" if error.errno == errno.ENOSPC else ""
-            call = "write" if error.errno == errno.ENOSPC else "access"
-            raise KernelError(call, error.errno or 0, error.filename or "", hint) from error
-        except sqlite3.OperationalError as error:
-            raise FailedPrecondition(f"the engine's database cannot be written: {error}") from error
-
-    return explained
 
 
 def _describe_result(domain: str, name: str) -> dict[str, Any]:

@@ -52,9 +52,7 @@ class Garbage:
     def collect_blobs(self, digests: Iterable[str]) -> int:
         """Delete those blobs that nothing uses; return how many bytes they had."""
         return sum(
-            self._content.delete(digest)
-            for digest in set(digests)
-            if not self.is_blob_used(digest)
+            self._content.delete(digest) for digest in set(digests) if not self.is_blob_used(digest)
         )
 
     def collect_layers(self, chain_ids: Iterable[str]) -> list[str]:
