@@ -49,7 +49,7 @@ from barque.store.database import Database
 from barque.store.settings import SettingStore
 from barque.store.volumes import VolumeStore
 
-CHECKPOINT_S = 10.0
+CHECKPOINT_S = 5.0
 
 
 @dataclass(frozen=True)

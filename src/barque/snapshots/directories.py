@@ -128,9 +128,7 @@ class DirectorySnapshotter(ABC):
                 self._make(row)
             except OSError as error:
                 discard(Path(self._directory(row)), self._trash)
-                raise KernelError(
-                    "mkdir", error.errno or 0, self._directory(row), "no snapshot was made"
-                ) from error
+                raise KernelError("mkdir", error.errno or 0, self._directory(row)) from error
         return row
 
     def prepare(self, key: str, parent: str) -> RootfsMount:

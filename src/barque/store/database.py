@@ -8,6 +8,7 @@ event loop ever pays for it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,9 +18,9 @@ from typing import Any
 from barque.errors import MAKE_ROOM, DatabaseError, FailedPrecondition
 from barque.store.schema import MIGRATIONS
 
-_RESERVE_BYTES = 1 << 20
+_RESERVE_BYTES = 2 << 20
 """Room in the files that is taken when the engine starts, so that on a full disk there is
-some left to record removals."""
+some left to record removals. While it is stopped a file of its own keeps that room."""
 
 
 class _Connection(sqlite3.Connection):
@@ -43,6 +44,8 @@ class Database:
         Raises FailedPrecondition if a newer barque wrote it.
         """
         self.path = path
+        self._room = path.with_name(f"{path.name}-room")
+        self._room.unlink(missing_ok=True)
         self.connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, factory=_Connection
         )
@@ -99,6 +102,9 @@ class Database:
             connection.close()
 
     def close(self) -> None:
-        """Fold the WAL and close."""
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold the WAL and close; keep the room that is needed to open it again."""
+        with suppress(DatabaseError):  # what could not be folded is folded at the next start
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
+        with suppress(OSError), self._room.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 2 * _RESERVE_BYTES)
