@@ -41,7 +41,7 @@ _COLLECT = (
     *("rename blob to deleted blob", "remove deleted blob"),
 )
 STEPS: dict[str, tuple[str, ...]] = {
-    "pull": (*_INGEST, *_UNPACK, *_LINKS, *_REGISTER),
+    "pull": (*_INGEST, "create partial", "rename partial to blob", *_UNPACK, *_LINKS, *_REGISTER),
     "load": (*_INGEST, *_UNPACK, *_LINKS, *_REGISTER),
     "import": (*_INGEST, *_UNPACK, *_REGISTER),
     "commit": (*_INGEST, *_UNPACK, *_REGISTER),
@@ -136,7 +136,8 @@ class Mortal:
         assert "Checked" in checked["aux"]
         root = self.engine.data_root
         wait_until(lambda: not os.listdir(root / "trash"), "the trash is empty")
-        assert os.listdir(root / "content/ingest") == []
+        kept = os.listdir(root / "content/ingest")
+        assert [name for name in kept if not name.startswith("partial-")] == []
 
     def leftovers(self) -> list[str]:
         """Return all that images have left on the disk."""
@@ -253,6 +254,7 @@ def test_killed_at_every_step(mortal: Mortal, registry: str, name: str) -> None:
     steps = mortal.list_steps()
     assert mortal.list_images() == after
     assert set(steps) == set(STEPS[name])
+    assert os.listdir(mortal.engine.data_root / "content/ingest") == []
     for step, count in steps.items():
         for number in sorted({1, count}):
             remove_all(mortal)
@@ -267,6 +269,7 @@ def test_killed_at_every_step(mortal: Mortal, registry: str, name: str) -> None:
             act(mortal)
             assert mortal.list_images() == after, f"before {step} {number}"
             mortal.assert_sound()
+            assert os.listdir(mortal.engine.data_root / "content/ingest") == []
     remove_all(mortal)
 
 

@@ -10,7 +10,8 @@
 Downloads overlap, as many at once as is configured; layers unpack in order, each from the
 first bytes of its blob on. Whoever pulls a layer that another pull has in flight waits for
 that one. Nothing is visible before it is registered, and leaving the pull at any point, for
-whatever reason, drops what no image took over.
+whatever reason, drops what no image took over. Only the layers' blobs, as far as they came before
+the pull was cut, are kept for a while, and the next pull goes on with them.
 """
 
 from __future__ import annotations
@@ -37,8 +38,16 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from barque.content.digests import digest_bytes, parse_digest
-from barque.content.store import ContentStore
-from barque.errors import AlreadyExists, BarqueError, InvalidArgument, NotFound, Unavailable
+from barque.content.store import ContentStore, Ingest
+from barque.errors import (
+    AlreadyExists,
+    BarqueError,
+    DatabaseError,
+    InvalidArgument,
+    KernelError,
+    NotFound,
+    Unavailable,
+)
 from barque.images.assembly import Assembly
 from barque.images.catalog import Catalog
 from barque.images.download import Download, Following
@@ -59,7 +68,7 @@ from barque.registry.auth import Credentials
 from barque.registry.client import Repository, open_repository
 from barque.registry.config import RegistryConfig
 from barque.registry.documents import Document
-from barque.registry.errors import Damaged, RegistryError
+from barque.registry.errors import Damaged, RegistryError, Unreachable
 from barque.registry.transfer import download
 from barque.snapshots.contract import Snapshotter
 from barque.store.images import LayerRow
@@ -160,14 +169,18 @@ class Pulls:
     ) -> Pulled:
         """Pull one image, by tag or digest, for ``platform`` or this machine.
 
-        Raises NotFound, InvalidArgument, RegistryError, Unreachable, Damaged, KernelError;
-        nothing is left then.
+        Raises NotFound, InvalidArgument, RegistryError, Unreachable, Damaged, KernelError,
+        OSError; nothing is left then but what came of blobs, for the next pull to go on with.
         """
         wanted = platform or get_host()
-        async with self.open(reference, credentials) as (repository, top):
-            report("", Status(f"Pulling from {reference.path}"))
-            selected = await select(repository, top, wanted)
-            return await self._pull(repository, reference, selected, wanted, report)
+        try:
+            async with self.open(reference, credentials) as (repository, top):
+                report("", Status(f"Pulling from {reference.path}"))
+                selected = await select(repository, top, wanted)
+                return await self._pull(repository, reference, selected, wanted, report)
+        except (DatabaseError, KernelError, OSError):  # the disk may be full: keep nothing on it
+            await asyncio.to_thread(self._content.drop_partials)
+            raise
 
     @asynccontextmanager
     async def open(
@@ -250,6 +263,9 @@ class Pulls:
         lease = Lease(self._garbage)
         try:
             yield lease
+        except (asyncio.CancelledError, RegistryError, Unreachable):
+            lease.release(shelve=True)
+            raise
         finally:
             lease.release()
 
@@ -323,23 +339,52 @@ class Pulls:
             with self._content.open(digest) as file:
                 unpacked = await self._unpack(repository, layer, file, None, tell)
             return _describe(layer, unpacked)
+        try:
+            return await self._download_layer(repository, layer, digest, tell)
+        except _Misled:
+            return await self._make_layer(repository, layer, tell)
+
+    async def _download_layer(
+        self, repository: Repository, layer: _Layer, digest: Digest, tell: Listener
+    ) -> LayerRow:
+        """Download a blob, from where an earlier pull broke off, and unpack it meanwhile.
+
+        Raises _Misled where what the earlier one left was wrong; it is there no more then.
+        """
         with ExitStack() as cleanup:
-            download = Download(self._content.ingest(), digest, layer.descriptor.size)
+            done = asyncio.get_running_loop().create_future()
+            self._downloading[digest] = done
+            cleanup.callback(done.set_result, None)
+            cleanup.callback(self._downloading.pop, digest)
+
+            def resume(_stop: threading.Event) -> Ingest:
+                ingest = self._content.resume(digest)
+                cleanup.callback(ingest.suspend)  # where we are cancelled meanwhile
+                return ingest
+
+            ingest = await run_in_thread(resume, "resume-download")
+            download = Download(ingest, digest, layer.descriptor.size)
             cleanup.callback(download.close)
             receiving = asyncio.ensure_future(self._receive(repository, layer, download, tell))
-            self._downloading[digest] = receiving
-            cleanup.callback(self._downloading.pop, digest)
             unpacking = asyncio.ensure_future(
                 self._unpack(repository, layer, Following(download), receiving, tell)
             )
             try:
-                await asyncio.wait([receiving, unpacking], return_when=asyncio.FIRST_EXCEPTION)
-            finally:
-                await end_all([receiving, unpacking])
-            # Unpacking fails, too, where the download does: the download knows better why.
-            if not receiving.cancelled():
-                receiving.result()
-            return _describe(layer, unpacking.result())
+                try:
+                    await asyncio.wait([receiving, unpacking], return_when=asyncio.FIRST_EXCEPTION)
+                finally:
+                    await end_all([receiving, unpacking])
+                # Unpacking fails, too, where the download does: the download knows better why.
+                if not receiving.cancelled():
+                    receiving.result()
+                return _describe(layer, unpacking.result())
+            except (asyncio.CancelledError, RegistryError, Unreachable):
+                download.suspend()
+                raise
+            except (Damaged, InvalidArgument) as error:
+                if download.resumed_bytes:
+                    raise _Misled(str(error)) from error
+                raise
 
     async def _receive(
         self, repository: Repository, layer: _Layer, blob: Download, tell: Listener
@@ -358,9 +403,10 @@ class Pulls:
                 size,
                 attempts,
                 lambda pause_s: tell(Status(f"Retrying in {pause_s:.1f} seconds")),
+                offset=blob.resumed_bytes,
             )
-            received = 0
-            tell(Status("Downloading", 0, size))
+            received = blob.resumed_bytes
+            tell(Status("Downloading", received, size))
             try:
                 async with aclosing(fetched):
                     async for piece in fetched:
@@ -440,6 +486,10 @@ class Pulls:
         except AlreadyExists:
             return  # it was there, and only its blob was missing: ours is removed
         undo.pop_all()
+
+
+class _Misled(Damaged):
+    """What an earlier attempt had left of a blob was not its beginning."""
 
 
 class _Source(NamedTuple):

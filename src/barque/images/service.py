@@ -482,7 +482,8 @@ class ImageService:
                     removal.remove(name, force=False, prune=True)
             records += self._collect(removal, image.id)
         await asyncio.to_thread(self._content.reap)
-        return records, before - self._measure()
+        dropped = await asyncio.to_thread(self._content.drop_partials)
+        return records, before - self._measure() + dropped
 
     def _measure(self) -> int:
         return sum(

@@ -23,14 +23,16 @@ async def download(
     size: int,
     attempts: int,
     on_retry: Callable[[float], object],
+    *,
+    offset: int = 0,
 ) -> AsyncGenerator[bytes, None]:
-    """Give all bytes of a blob, resuming after cuts. The caller verifies the digest.
+    """Give a blob's bytes from ``offset`` on, resuming after cuts. The caller verifies the digest.
 
     Gives up after ``attempts`` tries in a row that brought nearly nothing; ``on_retry`` is
     told the pause in seconds. Raises RegistryError, Unreachable, Damaged. Close it.
     """
-    offset = failures = 0
-    while True:
+    failures = 0
+    while not offset or offset < size:
         began = offset
         try:
             async with aclosing(repository.read_blob(digest, size, offset)) as pieces:
