@@ -193,7 +193,9 @@ def test_who_waits_for_a_pull_that_is_given_up_goes_on_alone(store: Store) -> No
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.1, 0.3])
-def test_a_pull_that_is_given_up_leaves_only_what_came_of_blobs(store: Store, after_s: float) -> None:
+def test_a_pull_that_is_given_up_leaves_only_what_came_of_blobs(
+    store: Store, after_s: float
+) -> None:
     async def test() -> None:
         shelf = Shelf()
         shelf.add_image([BASE, LARGE, TOP], "latest")

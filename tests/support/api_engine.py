@@ -367,6 +367,12 @@ class FakeExchange:
         self.calls.append((name, credentials))
         return {"Descriptor": {}, "Platforms": []}
 
+    async def inspect_manifest(
+        self, name: str, credentials: Credentials, *, insecure: bool
+    ) -> dict[str, Any]:
+        self.calls.append((name, credentials, insecure))
+        return {"IsIndex": False, "Manifests": []}
+
     async def search(self, term: str, limit: int, credentials: Credentials) -> list[dict[str, Any]]:
         self.calls.append((term, limit, credentials))
         return [

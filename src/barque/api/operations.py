@@ -156,6 +156,7 @@ works  GET     /networks/                       NetworkListSlash          list n
 501    DELETE  /containers/{id}/checkpoints/{name}  CheckpointDelete      remove a checkpoint
 501    POST    /build/cancel                    BuildCancel               cancel a build
 501    POST    /grpc                            Grpc                      speak BuildKit's gRPC
+works  GET     /barque/manifests/{name}/json    BarqueManifestInspect     show the manifests that a registry has under a name
 works  POST    /barque/system/check             BarqueSystemCheck         check and repair what the engine keeps
 """)  # noqa: E501 - one operation a line
 

@@ -49,6 +49,13 @@ class Registries:
         """Describe what a registry has under a name."""
         return reply_json(await self._images.exchange.look_up(call.name, read_credentials(call)))
 
+    async def manifest(self, call: Call) -> Reply:
+        """Show the manifests that a registry has under a name: barque's own operation."""
+        found = await self._images.exchange.inspect_manifest(
+            call.name, read_credentials(call), insecure=call.flag("insecure")
+        )
+        return reply_json(found)
+
     async def search(self, call: Call) -> Reply:
         """Search a registry."""
         term = call.text("term")

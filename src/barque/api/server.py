@@ -130,6 +130,7 @@ def make_handlers(
         "SystemPing": system.ping,
         "SystemPingHead": system.ping,
         "SystemEvents": EventStream(engine).follow,
+        "BarqueManifestInspect": registries.manifest,
         "BarqueSystemCheck": Checks(engine).check,
         "SystemDataUsage": DiskUsage(engine, container_list, images).report,
         "PluginList": system.plugins,

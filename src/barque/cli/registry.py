@@ -189,6 +189,12 @@ COMMANDS: dict[str, Row] = {
         "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
         ("tag",),
     ),
+    "manifest inspect": (
+        "barque.cli.manifests",
+        "INSPECT",
+        "Display an image manifest, or manifest list",
+        (),
+    ),
     "network connect": ("barque.cli.networks", "CONNECT", "Connect a container to a network", ()),
     "network create": ("barque.cli.networks", "CREATE", "Create a network", ()),
     "network disconnect": (
@@ -275,6 +281,7 @@ COMMANDS: dict[str, Row] = {
 GROUPS: dict[str, str] = {
     "container": "Manage containers",
     "image": "Manage images",
+    "manifest": "Look at image manifests in registries",
     "network": "Manage networks",
     "registry": "Run a registry",
     "system": "Manage Barque",
@@ -305,7 +312,6 @@ ABSENT = (
     "checkpoint",
     "config",
     "context",
-    "manifest",
     "node",
     "plugin",
     "secret",
@@ -314,6 +320,10 @@ ABSENT = (
     "swarm",
     "trust",
     "image build",
+    "manifest annotate",
+    "manifest create",
+    "manifest push",
+    "manifest rm",
     "volume update",
 )
 """Commands of docker that this version of barque does not have; they say so."""

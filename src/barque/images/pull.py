@@ -150,7 +150,7 @@ class Pulls:
 
     async def list_tags(self, reference: Reference, credentials: Credentials) -> list[str]:
         """Return all tags of a repository. Raises NotFound, RegistryError, Unreachable."""
-        with _explained(reference):
+        with explained(reference):
             async with open_repository(
                 reference.domain,
                 reference.path,
@@ -190,7 +190,7 @@ class Pulls:
 
         Raises NotFound, RegistryError, Unreachable, Damaged.
         """
-        with _explained(reference):
+        with explained(reference):
             async with open_repository(
                 reference.domain,
                 reference.path,
@@ -546,7 +546,7 @@ def _explain_layer(error: RegistryError, layer: _Layer) -> BarqueError:
 
 
 @contextmanager
-def _explained(reference: Reference) -> Iterator[None]:
+def explained(reference: Reference) -> Iterator[None]:
     """Put a registry's refusal in docker's words."""
     try:
         yield
