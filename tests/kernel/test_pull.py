@@ -666,3 +666,86 @@ def test_what_is_left_of_cut_pulls_is_bounded(store: Store) -> None:
 
     asyncio.run(prune())
     assert list(folder.iterdir()) == []
+
+
+FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
+
+def add_foreign(shelf: Shelf, content: bytes, *urls: str) -> str:
+    """Add an image of a layer that the registry does not have; return its manifest's digest."""
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [digest(content)]},
+    }
+    layer = {"mediaType": FOREIGN, "digest": digest(content), "size": len(content), "urls": urls}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": shelf.add_blob(json.dumps(config).encode(), OCI_CONFIG),
+        "layers": [layer],
+    }
+    return str(shelf.add_manifest(manifest, "latest")["digest"])
+
+
+def test_a_foreign_layer_comes_from_elsewhere_and_is_not_pushed(
+    store: Store, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        elsewhere: list[web.Request] = []
+
+        async def other(request: web.Request) -> web.StreamResponse:
+            elsewhere.append(request)
+            if request.path != "/layer":
+                return web.Response(status=404)
+            return web.Response(body=LARGE)
+
+        shelf = Shelf()
+        async with serving(other) as host, serving(shelf.serve) as address:
+            wanted = add_foreign(shelf, LARGE, f"http://{host}/gone", f"http://{host}/layer")
+            progress = store.images.exchange.pull(
+                f"{address}/x",
+                "latest",
+                platform="",
+                credentials=Credentials(username="me", password="secret"),
+            )
+            async with aclosing(progress):
+                assert [message async for message in progress]
+            assert [request.path for request in elsewhere] == ["/gone", "/layer"]
+            assert not any("Authorization" in request.headers for request in elsewhere)
+            image = store.images.get(f"{address}/x")
+            assert image.layers[0].media_type == FOREIGN
+            async with own_registry(tmp_path / "registry") as registry:
+                store.images.tag(image.id, f"{registry}/x", "latest")
+                await push(store, f"{registry}/x")
+                found = await store.images.exchange.look_up(f"{registry}/x", NOBODY)
+                assert found["Descriptor"]["digest"] == wanted
+                blobs = [path.name for path in (tmp_path / "registry/blobs/sha256").iterdir()]
+                assert digest(LARGE).removeprefix("sha256:") not in blobs
+                await store.images.remove(image.id, force=True, prune=True, users=lambda _image: [])
+                await pull(store, f"{registry}/x")
+                assert len(elsewhere) == 4
+
+    asyncio.run(run())
+
+
+def test_a_foreign_layer_is_not_believed(store: Store) -> None:
+    async def run() -> None:
+        async def other(_request: web.Request) -> web.StreamResponse:
+            return web.Response(body=LARGE[:-1] + b"x")
+
+        shelf = Shelf()
+        async with serving(other) as host, serving(shelf.serve) as address:
+            add_foreign(shelf, LARGE, f"http://{host}/layer")
+            with pytest.raises(Damaged):
+                await pull(store, f"{address}/x")
+            for bad in ("file:///etc/passwd", "http://registry.invalid/layer", "ftp://x/y", "::"):
+                add_foreign(shelf, LARGE, bad)
+                with pytest.raises(NotFound, match=r"is foreign.*could not be fetched"):
+                    await pull(store, f"{address}/x")
+            add_foreign(shelf, LARGE)
+            with pytest.raises(NotFound, match=r"its manifest names no other place"):
+                await pull(store, f"{address}/x")
+
+    asyncio.run(run())
+    assert store.leftovers() == []

@@ -331,7 +331,12 @@ def make_manifest(config: Digest, config_size: int, layers: list[LayerRow]) -> b
         media_type=OCI_MANIFEST,
         config=Descriptor(media_type=OCI_CONFIG, digest=config, size=config_size),
         layers=[
-            Descriptor(media_type=layer.media_type, digest=layer.digest, size=layer.size)
+            Descriptor(
+                media_type=layer.media_type,
+                digest=layer.digest,
+                size=layer.size,
+                urls=layer.urls or None,
+            )
             for layer in layers
         ],
     )

@@ -21,6 +21,7 @@ import secrets
 import threading
 import time
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Iterator,
@@ -390,34 +391,22 @@ class Pulls:
         self, repository: Repository, layer: _Layer, blob: Download, tell: Listener
     ) -> None:
         """Download a blob in turn, verify and commit it."""
-        digest, size = layer.descriptor.digest, layer.descriptor.size
+        size = layer.descriptor.size
         failure: BaseException | None = None
 
         async def pieces() -> AsyncIterator[bytes]:
             nonlocal failure
             told = time.monotonic()
-            attempts = self._config.max_download_attempts
-            fetched = download(
-                repository,
-                digest,
-                size,
-                attempts,
-                lambda pause_s: tell(Status(f"Retrying in {pause_s:.1f} seconds")),
-                offset=blob.resumed_bytes,
-            )
             received = blob.resumed_bytes
             tell(Status("Downloading", received, size))
             try:
-                async with aclosing(fetched):
+                async with aclosing(self._fetch(repository, layer, received, tell)) as fetched:
                     async for piece in fetched:
                         received += len(piece)
                         if time.monotonic() - told >= _PROGRESS_S:
                             told = time.monotonic()
                             tell(Status("Downloading", received, size))
                         yield piece
-            except RegistryError as error:
-                failure = _explain_layer(error, layer)
-                raise
             except Exception as error:
                 failure = error
                 raise
@@ -434,6 +423,38 @@ class Pulls:
             raise
         tell(Status("Verifying Checksum"))
         tell(Status("Download complete"))
+
+    async def _fetch(
+        self, repository: Repository, layer: _Layer, offset: int, tell: Listener
+    ) -> AsyncGenerator[bytes, None]:
+        """Give a blob's bytes, of a foreign layer from its URLs if the registry lacks it."""
+        descriptor = layer.descriptor
+        sources = [""]
+        if is_foreign(descriptor.media_type):
+            sources += descriptor.urls or []
+        for source in sources:
+            fetched = download(
+                repository,
+                descriptor.digest,
+                descriptor.size,
+                self._config.max_download_attempts,
+                lambda pause_s: tell(Status(f"Retrying in {pause_s:.1f} seconds")),
+                offset=offset,
+                url=source,
+            )
+            try:
+                async with aclosing(fetched):
+                    async for piece in fetched:
+                        offset += len(piece)
+                        yield piece
+            except (RegistryError, Unreachable) as error:
+                lacking = source or (isinstance(error, RegistryError) and error.is_missing)
+                if not lacking or not is_foreign(descriptor.media_type):
+                    raise
+                if source == sources[-1]:
+                    raise _explain_foreign(error, descriptor) from error
+            else:
+                return
 
     async def _unpack(
         self,
@@ -516,6 +537,7 @@ def _describe(layer: _Layer, unpacked: Unpacked) -> LayerRow:
         diff_id=layer.diff_id,
         chain_id=layer.chain_id,
         unpacked_size=unpacked.size_bytes,
+        urls=layer.descriptor.urls or [],
     )
 
 
@@ -536,13 +558,12 @@ def _compare(config: ImageConfig, wanted: Platform, reference: Reference) -> str
     )
 
 
-def _explain_layer(error: RegistryError, layer: _Layer) -> BarqueError:
-    if error.is_missing and is_foreign(layer.descriptor.media_type):
-        return NotFound(
-            f"layer {layer.descriptor.digest} is foreign: its registry may not hand it out, and "
-            f"barque does not fetch it from {', '.join(layer.descriptor.urls or ['elsewhere'])}"
-        )
-    return error
+def _explain_foreign(error: BarqueError, descriptor: Descriptor) -> NotFound:
+    places = ", ".join(descriptor.urls or []) or "its manifest names no other place"
+    return NotFound(
+        f"layer {descriptor.digest} is foreign: its registry does not hand it out, and it could "
+        f"not be fetched from elsewhere ({places}): {error}"
+    )
 
 
 @contextmanager

@@ -25,8 +25,11 @@ async def download(
     on_retry: Callable[[float], object],
     *,
     offset: int = 0,
+    url: str = "",
 ) -> AsyncGenerator[bytes, None]:
     """Give a blob's bytes from ``offset`` on, resuming after cuts. The caller verifies the digest.
+
+    ``url`` is another place than the registry to get it from.
 
     Gives up after ``attempts`` tries in a row that brought nearly nothing; ``on_retry`` is
     told the pause in seconds. Raises RegistryError, Unreachable, Damaged. Close it.
@@ -35,7 +38,7 @@ async def download(
     while not offset or offset < size:
         began = offset
         try:
-            async with aclosing(repository.read_blob(digest, size, offset)) as pieces:
+            async with aclosing(repository.read_blob(digest, size, offset, url)) as pieces:
                 async for piece in pieces:
                     offset += len(piece)
                     yield piece
