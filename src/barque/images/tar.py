@@ -288,6 +288,10 @@ class TarReader:
     def _check(self, entry: Entry) -> None:
         if entry.kind is Kind.FILE and entry.name.endswith(b"/"):
             entry.kind = Kind.DIRECTORY  # how v7 archives write one
+            if entry.size:  # some readers take it for content, others for headers
+                raise InvalidArgument(
+                    f"invalid tar archive: {show(entry.name)} is a directory with content"
+                )
         if entry.kind is not Kind.FILE and entry.kind is not Kind.DIRECTORY:
             entry.size = 0  # a size here says nothing of the archive: no content follows
         if entry.kind is Kind.DIRECTORY:
@@ -422,7 +426,8 @@ def parse_header(block: bytes) -> Entry:
     entry.mtime_ns = parse_number(mtime) * _NANOSECONDS
     entry.link = _cut(link) if link[0] else b""
     entry.major = entry.minor = 0
-    if entry.kind is Kind.CHARACTER or entry.kind is Kind.BLOCK:
+    is_device = entry.kind is Kind.CHARACTER or entry.kind is Kind.BLOCK
+    if is_device and magic.startswith(b"ustar"):  # v7 headers have no such fields
         entry.major, entry.minor = parse_number(major), parse_number(minor)
         if not 0 <= entry.major < 1 << 12 or not 0 <= entry.minor < 1 << 20:
             raise InvalidArgument(
@@ -471,7 +476,7 @@ def parse_pax(content: bytes) -> list[tuple[bytes, bytes]]:
             raise InvalidArgument("invalid tar archive: an extended header is malformed")
         end = at + length
         key, equals, value = content[space + 1 : end - 1].partition(b"=")
-        if end <= space or content[end - 1] != 0x0A or not (key and equals):
+        if end <= space or content[end - 1] != 0x0A or not (key and equals) or b"\0" in key:
             raise InvalidArgument("invalid tar archive: an extended header is malformed")
         records.append((key, value))
         at = end

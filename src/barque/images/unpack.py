@@ -450,9 +450,10 @@ class Layer:
                 unsupported = isinstance(error, OSError) and error.errno in (EOPNOTSUPP, EPERM)
                 if unsupported and name != _CAPABILITY:
                     continue  # as every unpacker does: the file works without
+                reason = error.strerror if isinstance(error, OSError) else error
                 raise InvalidArgument(
                     f"the extended attribute {show(name)} of {show(entry.name)} cannot be set: "
-                    f"{error}"
+                    f"{reason}"
                 ) from error
 
     def _clear(self, directory: int, base: bytes) -> None:
