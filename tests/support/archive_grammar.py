@@ -16,7 +16,7 @@ from collections.abc import Callable
 import zstandard
 from hypothesis import strategies as st
 
-from support.hostile_archives import climbing, damaged
+from support.hostile_archives import CASES
 from support.images import END, make_member, make_pax, make_tar
 
 _COMPONENTS = (
@@ -210,9 +210,8 @@ def _split(archive: bytes) -> list[bytes]:
     return [archive[at : at + 512] for at in range(0, len(archive), 512)]
 
 
-CORPUS: tuple[bytes, ...] = (
-    *(make_tar(items) for items in climbing("/outside").values()),
-    *(archive for archive in damaged().values() if len(archive) < 20_000),
+CORPUS = tuple(
+    archive for archive in (case.build("/outside") for case in CASES) if len(archive) < 20_000
 )
 
 

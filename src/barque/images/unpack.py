@@ -105,6 +105,7 @@ class Layer:
         self._times: dict[bytes, int] = {}
         self._hidden: list[tuple[bytes, bytes]] = []  # (directory, name), for OVERLAY
         self._opaque: list[tuple[bytes, bytes]] = []
+        self._linked: set[bytes] = set()  # what hard links have of the layers below
         self.size_bytes = 0
         """Apparent size of the files unpacked so far."""
 
@@ -345,6 +346,10 @@ class Layer:
                     f"invalid layer: {show(entry.name)} is a hard link to the directory "
                     f"{show(entry.link)}"
                 )
+            if self._whiteouts is Whiteouts.DELETE:
+                inode = os.fstat(target_directory).st_ino
+                if (inode, name) not in self._created:
+                    self._linked.add(target)
             there = _find(directory, base)
             if there is not None:
                 if os.path.samestat(there, status):
@@ -391,6 +396,7 @@ class Layer:
                 if stat.S_ISDIR(status.st_mode) or _is_whiteout(status):
                     return False
                 self._copy_from(source, self._open_parent(parent), base, status)
+                self._linked.add(path)
             finally:
                 os.close(source)
             return True
@@ -481,9 +487,21 @@ class Layer:
             case Whiteouts.OVERLAY:  # at the end, when it is known what this layer brings
                 (self._opaque if name == _OPAQUE_NAME else self._hidden).append((parent, name))
             case Whiteouts.DELETE if name == _OPAQUE_NAME:
+                self._check_links(parent, name)
                 self._delete_lower(parent)
             case Whiteouts.DELETE:
+                self._check_links(parent, name)
                 self._delete(parent, name)
+
+    def _check_links(self, parent: bytes, name: bytes) -> None:
+        """Refuse to hide what this layer has a hard link to: it would be there, and not."""
+        path = parent if name == _OPAQUE_NAME else parent + b"/" + name
+        beneath = path.strip(b"/") + b"/"
+        for linked in self._linked:
+            if (linked + b"/").startswith(beneath) or beneath == b"/":
+                raise InvalidArgument(
+                    f"invalid layer: it hides {show(linked)}, to which it has a hard link"
+                )
 
     def _make_whiteouts(self) -> None:
         """Hide in an overlayfs upper layer what was asked to be hidden.
@@ -491,6 +509,8 @@ class Layer:
         Only what is there below: overlayfs shows a whiteout in a directory that it need not
         merge, to those who list it.
         """
+        for parent, name in self._opaque + self._hidden:
+            self._check_links(parent, name)
         for path, _ in self._opaque:
             if path:
                 parent, _, name = path.rpartition(b"/")
