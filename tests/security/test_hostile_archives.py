@@ -78,9 +78,8 @@ class Scene:
             times = (status.st_mtime_ns, status.st_ctime_ns)
             content = path.read_bytes() if path.is_file() else b""
             found.append((path, status.st_mode, status.st_nlink, status.st_uid, times, content))
-        for path in (self.outside.parent, self.store.root, self.store.root / "snapshots"):
-            found.append(tuple(sorted(path.iterdir())))
-        return found
+        beside = (self.outside.parent, self.store.root, self.store.root / "snapshots")
+        return found + [tuple(sorted(path.iterdir())) for path in beside]
 
     def run(self, route: str, layer: bytes, diff_id: str) -> Image:
         """Make an image of the layer: alone where it is imported, else on another. Raises."""
@@ -121,16 +120,14 @@ class Scene:
         finally:
             self.store.snapshotter.remove("look")
         inside = str(self.outside).lstrip("/")
-        ways = {inside: "@", UP + inside: "^", f"/{inside}": "@"}
+        ways = re.compile(f"({UP})?/?{re.escape(inside)}")
         shown = {}
         for path, what in found.items():
             head, outside, rest = f"{path}/".partition(f"{inside}/")
             name = f"{head}@/{rest}".rstrip("/") if outside else path
             if not outside and any(f"{inside}/".startswith(at) for at in tails(f"{path}/")):
                 continue  # a directory on the way there
-            for way, sign in sorted(ways.items(), key=lambda item: -len(item[0])):
-                what = what.replace(way, sign)
-            shown[name.replace("proc/self/root/@", "proc/self/root@")] = what
+            shown[name] = ways.sub(lambda way: "^" if way[1] else "@", what)
         return shown
 
     def remove_all(self) -> None:

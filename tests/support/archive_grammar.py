@@ -17,7 +17,7 @@ import zstandard
 from hypothesis import strategies as st
 
 from support.hostile_archives import CASES
-from support.images import END, make_member, make_pax, make_tar
+from support.images import END, make_member, make_pax
 
 _COMPONENTS = (
     *(b"a", b"b", b"d", b"e", b"file", b"trap", b"A"),

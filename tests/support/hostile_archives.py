@@ -172,8 +172,8 @@ CLIMBING = (
             "proc": DIR,
             "proc/self": DIR,
             "proc/self/root": DIR,
-            "proc/self/root@": DIR,
-            "proc/self/root@/secret": PWNED,
+            "proc/self/root/@": DIR,
+            "proc/self/root/@/secret": PWNED,
         },
     ),
     Case(
@@ -209,13 +209,13 @@ LINKS = (
     ),
     Case(
         "a hard link made outside",
-        [("file", "f", "pwned"), ("link", "@/new", "f")],
-        {"f": PWNED, "@": DIR, "@/new": "same as f"},
+        [("file", "a", "pwned"), ("link", "@/new", "a")],
+        {"a": PWNED, "@": DIR, "@/new": "same as a"},
     ),
     Case(
         "a hard link made through a link",
-        plant("@", ("file", "f", "pwned"), ("link", "trap/new", "f")),
-        {"trap": "-> @", "f": PWNED, "@": DIR, "@/new": "same as f"},
+        plant("@", ("file", "a", "pwned"), ("link", "trap/new", "a")),
+        {"trap": "-> @", "a": PWNED, "@": DIR, "@/new": "same as a"},
     ),
     Case("a hard link to nothing", [("link", "hard", "none")], "does not exist"),
     Case(
@@ -261,6 +261,16 @@ ROOTS = (
 )
 
 WHITEOUTS = (
+    Case(  # in a lower layer, where there is one
+        "a hard link to what it hides",
+        [("link", "a", "base/kept"), ("file", "base/.wh.kept", "")],
+        "it hides 'base/kept', to which it has a hard link|which does not exist",
+    ),
+    Case(
+        "a hard link to what it has hidden",
+        [("file", "base/.wh..wh..opq", ""), ("link", "a", "base/kept")],
+        "it hides 'base/kept', to which it has a hard link|which does not exist",
+    ),
     Case("a whiteout outside", [("file", "@/.wh.secret", "")], {}),
     Case("a whiteout with dots", [("file", "^/.wh.secret", "")], {}),
     Case(

@@ -113,7 +113,7 @@ JUSTIFIED = (
     ),
     Justified(
         "theirs",
-        "is out of (\w+ )?range|where numeric mode_t value expected|Skipping to next",
+        r"is out of (\w+ )?range|where numeric mode_t value expected|Skipping to next",
         "a link has no content, whatever its size; of a mode, twelve bits count",
     ),
     Justified(

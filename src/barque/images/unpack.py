@@ -102,6 +102,7 @@ class Layer:
         self._directories: OrderedDict[bytes, int] = OrderedDict()
         self._inodes: dict[int, int] = {}  # open directory to inode, for DELETE
         self._created: set[tuple[int, bytes]] = set()  # (directory's inode, name), for DELETE
+        self._entered: set[int] = set()  # inodes of directories with something new, for DELETE
         self._times: dict[bytes, int] = {}
         self._hidden: list[tuple[bytes, bytes]] = []  # (directory, name), for OVERLAY
         self._opaque: list[tuple[bytes, bytes]] = []
@@ -198,8 +199,27 @@ class Layer:
             os.close(oldest)
         self._directories[path] = fd
         if self._whiteouts is Whiteouts.DELETE:
-            self._inodes[fd] = os.fstat(fd).st_ino
+            self._inodes[fd] = self._enter(fd)
         return fd
+
+    def _enter(self, fd: int) -> int:
+        """Note that this layer has something in a directory, and so in those around it.
+
+        Return its inode.
+        """
+        inode = own = os.fstat(fd).st_ino
+        above = os.dup(fd)
+        try:
+            while inode not in self._entered:
+                self._entered.add(inode)
+                if inode == os.fstat(self._root).st_ino:
+                    break
+                below, above = above, os.open("..", _DIRECTORY, dir_fd=above)
+                os.close(below)
+                inode = os.fstat(above).st_ino
+        finally:
+            os.close(above)
+        return own
 
     def _forget_directories(self) -> None:
         """Close all: a directory or link on the way to one of them may have been replaced."""
@@ -582,7 +602,7 @@ class Layer:
             status = _find(directory, name)
             if status is None:
                 return
-            if (os.fstat(directory).st_ino, name) not in self._created:
+            if not self._is_brought(os.fstat(directory).st_ino, name, status):
                 remove_tree(directory, name)
                 self._forget_directories()
                 return
@@ -605,13 +625,21 @@ class Layer:
             try:
                 inode = os.fstat(fd).st_ino
                 for name in _list(fd):
-                    if (inode, name) not in self._created:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    if not self._is_brought(inode, name, status):
                         remove_tree(fd, name)
-                    elif stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                    elif stat.S_ISDIR(status.st_mode):
                         pending.append(path + b"/" + name if path else name)
             finally:
                 os.close(fd)
         self._forget_directories()
+
+    def _is_brought(self, directory: int, name: bytes, status: os.stat_result) -> bool:
+        """Tell whether this layer has brought a name, or something that stands below it."""
+        is_directory = stat.S_ISDIR(status.st_mode)
+        return (directory, name) in self._created or (
+            is_directory and status.st_ino in self._entered
+        )
 
     def _set_times(self) -> None:
         """Set the directories' dates, which unpacking into them has changed."""
