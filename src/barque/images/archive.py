@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from barque.content.digests import digest_bytes, get_hex, parse_digest
+from barque.content.documents import decode_document
 from barque.content.store import ContentStore, Ingest
 from barque.errors import BarqueError, InvalidArgument, NotFound
 from barque.images.compression import open_decompressed
@@ -293,8 +294,8 @@ class _DockerItem(msgspec.Struct, rename="pascal"):
 
 def _decode(name: str, content: bytes, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+        return decode_document(content, kind)
+    except InvalidArgument as error:
         raise InvalidArgument(f"invalid archive: {name}: {error}") from error
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from barque.content.documents import decode_document
 from barque.errors import InvalidArgument
 from barque.models.ids import Digest, ImageId
 from barque.models.image import ImageConfig
@@ -77,10 +78,9 @@ def decode_config(content: bytes) -> ImageConfig:
     Raises InvalidArgument.
     """
     try:
-        config = msgspec.convert(
-            _without_nulls(msgspec.json.decode(content)), ImageConfig, strict=False
-        )
-    except (msgspec.DecodeError, RecursionError) as error:
+        document = _without_nulls(decode_document(content, dict[str, Any]))
+        config = msgspec.convert(document, ImageConfig, strict=False)
+    except (msgspec.ValidationError, InvalidArgument) as error:
         raise InvalidArgument(f"invalid image config: {error}") from error
     if len(config.rootfs.diff_ids) > _MAX_LAYERS:
         raise InvalidArgument(
