@@ -256,7 +256,10 @@ REFUSED_ARCHIVES = {
     "a name like an id": (archive_of(CONFIG, "sha256:1234"), 'the name "sha256" is kept'),
     "a name that is none": (archive_of(CONFIG, "a:b:c"), "invalid reference format"),
     "manifest.json that is a map": (make_tar([("file", "manifest.json", b"{}")]), "manifest.json"),
-    "manifest.json nested deeply": (make_tar([("file", "manifest.json", b"[" + DEEP + b"]")]), "too deeply"),
+    "manifest.json nested deeply": (
+        make_tar([("file", "manifest.json", b"[" + DEEP + b"]")]),
+        "too deeply",
+    ),
     "a file that is not there": (
         make_tar([("file", "manifest.json", b'[{"Config": "../../etc/passwd"}]')]),
         "'../../etc/passwd' is mentioned, but not in it",

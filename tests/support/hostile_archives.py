@@ -44,15 +44,20 @@ class Case(NamedTuple):
             return self.content
         if not isinstance(self.content, list):
             return self.content()
+        return make_tar(self.placed(outside))
+
+    def placed(self, outside: str) -> list[Item]:
+        """Return the entries, with what ``@`` and ``^`` stand for."""
+        assert isinstance(self.content, list)
         relative = UP + outside.lstrip("/")
 
         def put(text: str) -> str:
             return text.replace("@", outside).replace("^", relative)
 
-        return make_tar(
+        return [
             (kind, put(name), put(value) if kind in {"symlink", "link"} else value)
             for kind, name, value in self.content
-        )
+        ]
 
 
 def plant(target: str, *after: Item) -> list[Item]:
