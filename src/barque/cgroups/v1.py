@@ -17,7 +17,7 @@ from itertools import groupby
 
 from barque.cgroups import usage as u
 from barque.cgroups.device_program import is_everything
-from barque.cgroups.files import find, kill_all, read, remove_tree, walk, write
+from barque.cgroups.files import find, kill_all, read, remove_tree, signal_all, walk, write
 from barque.cgroups.lists import parse_list
 from barque.cgroups.settings import carry_out
 from barque.cgroups.usage import parse_pairs
@@ -39,11 +39,29 @@ _BLOCK_FIGURES = {
 """Kernel's names by the Engine API's. Kernels since 5.0 have but the first two."""
 
 
-class CgroupV1:
-    """One path in all hierarchies. ``hierarchies`` is mount point by controller."""
+_CPUSET_FLAGS = (
+    "cpu_exclusive",
+    "mem_exclusive",
+    "mem_hardwall",
+    "memory_migrate",
+    "memory_pressure",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+)
 
-    def __init__(self, path: str, hierarchies: dict[str, str]) -> None:
+
+class CgroupV1:
+    """One path in all hierarchies. ``hierarchies`` is mount point by controller.
+
+    ``unified`` is where version 2's is mounted beside them, if it is. We make no groups there,
+    but a systemd in a container does, below the same path.
+    """
+
+    def __init__(self, path: str, hierarchies: dict[str, str], unified: str = "") -> None:
         self.path = path
+        self._unified = unified
         self._hierarchies = hierarchies
         self._mounts = tuple(dict.fromkeys(hierarchies.values()))
 
@@ -117,7 +135,18 @@ class CgroupV1:
         carry_out(settings, self.directory, undo=undo)
         for allow, group in groupby(resources.devices, lambda rule: rule.allow):
             words = [word for rule in group for word in _device_words(rule)]
+            if allow and "a" in words and self._has_all_devices_there_are():
+                continue
             write(self.directory("devices"), "devices.allow" if allow else "devices.deny", *words)
+
+    def _has_all_devices_there_are(self) -> bool:
+        """Whether the group has what the one above it has: in a container that is not all.
+
+        The kernel refuses to give more than that.
+        """
+        directory = self.directory("devices")
+        above = read(os.path.dirname(directory), "devices.list")
+        return above != "a *:* rwm" and read(directory, "devices.list") == above
 
     def _has(self, controller: str, file: str) -> bool:
         mount = self._hierarchies.get(controller)
@@ -189,6 +218,10 @@ class CgroupV1:
     def frozen(self) -> bool:
         """See the contract."""
         return read(self.directory("freezer"), "freezer.state") != "THAWED"
+
+    def signal(self, number: int) -> None:
+        """See the contract."""
+        signal_all(self.pids, number)
 
     def kill(self) -> None:
         """See the contract. What is frozen here would not die of it: it is thawed first."""
@@ -275,6 +308,39 @@ class CgroupV1:
             found[name] = entries
         return found
 
+    def rare_usage(self) -> u.RareUsage:
+        """See the contract."""
+        cpuset = {
+            name: int(text)
+            for name in _CPUSET_FLAGS
+            if (text := self._find("cpuset", f"cpuset.{name}"))
+        }
+        rows = [line.split() for line in self._find("cpuacct", "cpuacct.usage_all").splitlines()]
+        figures = [[int(word) for word in row] for row in rows if row[0].isdecimal()]
+        sizes = u.page_sizes(self._hierarchies.get("hugetlb", "") + self.path, ".usage_in_bytes")
+        return u.RareUsage(
+            swap=self._figure("memory", "memory.memsw"),
+            kernel=self._figure("memory", "memory.kmem"),
+            kernel_tcp=self._figure("memory", "memory.kmem.tcp"),
+            huge_pages={size: self._figure("hugetlb", f"hugetlb.{size}") for size in sizes},
+            cpus=u.parse_numbers(self._find("cpuset", "cpuset.cpus")),
+            mems=u.parse_numbers(self._find("cpuset", "cpuset.mems")),
+            cpuset=cpuset,
+            per_cpu_user_ns=[user for _, user, _ in figures],
+            per_cpu_kernel_ns=[kernel for _, _, kernel in figures],
+        )
+
+    def _figure(self, controller: str, prefix: str) -> u.Figure:
+        def number(what: str) -> int:
+            return int(self._find(controller, f"{prefix}.{what}") or 0)
+
+        return u.Figure(
+            number("usage_in_bytes"),
+            number("limit_in_bytes"),
+            number("failcnt"),
+            number("max_usage_in_bytes"),
+        )
+
     def exists(self) -> bool:
         """See the contract."""
         return any(os.path.isdir(directory) for directory in self._directories())
@@ -295,6 +361,19 @@ class CgroupV1:
         deadline = time.monotonic() + timeout_s
         for directory in self._directories():
             remove_tree(directory, deadline)
+        if self._unified and os.path.isdir(self._unified + self.path):
+            self._remove_unified(deadline)
+
+    def _remove_unified(self, deadline: float) -> None:
+        """Remove what a systemd made on version 2's hierarchy, up to where others have groups."""
+        remove_tree(self._unified + self.path, deadline)
+        above = os.path.dirname(self.path)
+        while above != "/":
+            try:
+                os.rmdir(self._unified + above)
+            except OSError:
+                return
+            above = os.path.dirname(above)
 
 
 def _device_words(rule: oci.DeviceRule) -> list[str]:

@@ -11,6 +11,9 @@ import msgspec
 
 from barque.models import oci
 
+SHM_OF = "shm"
+"""Among the namespaces that are joined: the mount namespace whose /dev/shm is to be shared."""
+
 
 class RootfsMount(msgspec.Struct, kw_only=True):
     """How to mount a snapshot, as a snapshotter gives it.
@@ -99,6 +102,9 @@ class ExecLaunch(msgspec.Struct, kw_only=True):
     cgroups_path: str = ""
     namespaces: list[str] = []
     """Of the container's, those beside the usual ones: ``user``, ``time``."""
+    personality: oci.Personality | None = None
+    memory_policy: oci.MemoryPolicy | None = None
+    """Both as the container has them."""
 
 
 class LogTarget(msgspec.Struct, kw_only=True):
