@@ -41,6 +41,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """One extended header or long name."""
     path_bytes: int = 1 << 16
     """More than one system call takes: such paths are made step by step."""
+    long_name_bytes: int = 64 << 20
+    """Of all names and links together, what is longer than 255 bytes: names are remembered."""
     depth: int = 1024
     """Components of a path."""
     extents: int = 100_000
@@ -207,6 +209,7 @@ class TarReader:
         self.limits = limits or Limits()
         self.total_bytes = 0
         self._headers = 0
+        self._long_name_bytes = 0
 
     def __iter__(self) -> Iterator[Entry]:
         source = self.source
@@ -296,6 +299,12 @@ class TarReader:
             entry.size = 0  # a size here says nothing of the archive: no content follows
         if entry.kind is Kind.DIRECTORY:
             entry.size = 0
+        self._long_name_bytes += max(0, len(entry.name) - 255) + max(0, len(entry.link) - 255)
+        if self._long_name_bytes > self.limits.long_name_bytes:
+            raise InvalidArgument(
+                f"the archive has more than the {self.limits.long_name_bytes} bytes of long names "
+                "allowed"
+            )
         size = entry.size
         if not 0 <= size <= self.limits.file_bytes:
             raise InvalidArgument(f"invalid tar archive: {show(entry.name)} has size {size}")

@@ -394,6 +394,17 @@ def test_limits() -> None:
             read(archive, **limits)
 
 
+def test_long_names_are_limited_together() -> None:
+    archive = b"".join(
+        make_pax({b"path": b"%d" % n + b"n" * 254}) + make_member(b"f") for n in range(5)
+    )
+    assert len(read(archive, long_name_bytes=0)) == 5
+    archive += (make_pax({b"path": b"n" * 300}) + make_member(b"f")) * 2
+    assert len(read(archive, long_name_bytes=90)) == 7
+    with pytest.raises(InvalidArgument, match="more than the 89 bytes of long names"):
+        read(archive, long_name_bytes=89)
+
+
 def test_extended_headers_count_as_entries() -> None:
     with pytest.raises(InvalidArgument, match="entries"):
         read(make_member(b"x", b"", b"x") * 20 + make_member(b"f") + END, entries=10)
