@@ -309,7 +309,8 @@ def _is_comparable(archive: bytes) -> bool:
             names = [entry.name, *([entry.link] if entry.kind is Kind.LINK else [])]
             if any(b".." in name.split(b"/") for name in names):
                 return False
-            if entry.kind is not Kind.DIRECTORY and any(name.endswith(b".") for name in names):
+            ending = b"/." if entry.kind is Kind.DIRECTORY else b"."
+            if any(name.endswith(ending) for name in names):
                 return False
             if b".wh." in archive and not entry.name.strip(b"./"):
                 return False
