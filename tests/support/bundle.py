@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from barque.cgroups import open_cgroup
+
 PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 
 
@@ -28,12 +30,37 @@ class Runtime:
         self.spec["process"]["noNewPrivileges"] = False
         self.spec["linux"]["cgroupsPath"] = f"/barque-test-{directory.name}"
 
+    @property
+    def linux(self) -> Any:
+        """The spec's part for Linux."""
+        return self.spec["linux"]
+
+    def add_user_namespace(self) -> None:
+        """Let the container be made in a user namespace, its root the host's 100000."""
+        self.linux["namespaces"].append({"type": "user"})
+        mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        self.linux["uidMappings"] = self.linux["gidMappings"] = mapping
+
+    def join(self, kind: str, path: str) -> None:
+        """Let the container join the namespace at ``path`` in place of one of its own."""
+        for namespace in self.linux["namespaces"]:
+            if namespace["type"] == kind:
+                namespace["path"] = path
+
+    def processes(self) -> list[int]:
+        """The processes in the container's group."""
+        return open_cgroup(self.linux["cgroupsPath"]).pids()
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of ``arguments``."""
+        return [*self._command, "--root", str(self.root), *arguments]
+
     def start(
         self, *arguments: str, into: IO[str] | int = subprocess.PIPE, **options: Any
     ) -> subprocess.Popen[str]:
         """Begin a command; its output is merged, and read by the caller or goes ``into`` a file."""
         return subprocess.Popen(
-            [*self._command, "--root", str(self.root), *arguments],
+            self.command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=into,
             stderr=subprocess.STDOUT,
@@ -44,7 +71,7 @@ class Runtime:
     def try_call(self, *arguments: str, **options: Any) -> tuple[int, str]:
         """Run a command; its exit code and merged output."""
         done = subprocess.run(
-            [*self._command, "--root", str(self.root), *arguments],
+            self.command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,15 +105,7 @@ class Runtime:
         self.write(script)
         with log.open("w") as file:
             subprocess.run(
-                [
-                    *self._command,
-                    "--root",
-                    str(self.root),
-                    "create",
-                    "--bundle",
-                    str(self.bundle),
-                    "c1",
-                ],
+                self.command("create", "--bundle", str(self.bundle), "c1"),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

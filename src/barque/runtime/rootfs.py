@@ -24,7 +24,7 @@ from barque.errors import InvalidArgument, KernelError
 from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
-from barque.runtime.mounts import MountStep
+from barque.runtime.mounts import PROC_FILES, MountStep, plain_path
 
 _KERNELS_PLACES = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
@@ -110,14 +110,15 @@ def _renew(held: int, step: MountStep) -> int:
 class Root:
     """A container's root under construction, seen from the host's tree."""
 
-    def __init__(self, mount_point: str, binds: dict[str, int] | None = None) -> None:
+    def __init__(self, mount_point: str, binds: dict[int, int] | None = None) -> None:
         """``mount_point``: an existing directory, used inside our namespace only.
 
-        ``binds`` are detached sources of binds by destination, which become ours.
+        ``binds`` are detached sources of binds by the number of their step, which become ours.
         """
         self._mount_point = mount_point
         self._held = dict(binds or {})
         self._detached = False
+        self._proc_device = -1
         self.fd = -1
 
     @classmethod
@@ -130,8 +131,9 @@ class Root:
     def hold(self, steps: list[MountStep]) -> None:
         """Clone the sources of shared binds while they still are peers of the host's mounts."""
         for step in steps:
-            if step.kind == "bind" and step.propagation == km.MS_SHARED:
-                self._held[step.destination] = open_bind(step)
+            shared = step.kind == "bind" and step.propagation == km.MS_SHARED
+            if shared and step.number not in self._held:
+                self._held[step.number] = open_bind(step)
 
     def mount_root(self, rootfs: RootfsMount) -> None:
         """Mount the snapshot on the mount point and open it."""
@@ -229,6 +231,7 @@ class Root:
             self._filesystem(step)
 
     def _attach(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
+        self._keep_proc_whole(mount_fd, target_fd, step)
         # What is attached to a detached tree can be changed no more; elsewhere, kernels before
         # 6.15 want a mount attached before others are put on it.
         if not self._detached:
@@ -246,7 +249,7 @@ class Root:
         os.close(mount_fd)
 
     def _bind(self, step: MountStep) -> None:
-        mount_fd = self._held.pop(step.destination, -1)
+        mount_fd = self._held.pop(step.number, -1)
         mount_fd = open_bind(step) if mount_fd < 0 else _renew(mount_fd, step)
         if step.set or step.clear:
             km.set_attributes(mount_fd, set_=step.set, clear=step.clear, what=step.destination)
@@ -265,7 +268,7 @@ class Root:
         self._attach(mount_fd, target_fd, step)
 
     def _filesystem(self, step: MountStep) -> None:
-        kernels = os.path.normpath(step.destination) in _KERNELS_PLACES
+        kernels = plain_path(step.destination) in _KERNELS_PLACES
         open_target = self._open_kernels_place if kernels else self.make_directory
         target_fd = open_target(step.destination)
         source = step.source or step.fstype
@@ -279,7 +282,7 @@ class Root:
 
         Looked up once: what was looked at is what is mounted on.
         """
-        path = os.path.normpath(path)
+        path = plain_path(path)
         flags = os.O_PATH | os.O_NOFOLLOW
         try:
             fd = self.open(path, flags)
@@ -295,6 +298,17 @@ class Root:
                 f"leave the kernel's files unprotected; repair the image"
             )
         return fd
+
+    def _keep_proc_whole(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
+        """Refuse a mount inside the container's /proc, by whatever links it has come there.
+
+        Programs believe what is there. Those files that may be replaced are named as they are.
+        """
+        path = plain_path(step.destination)
+        if path == "/proc":
+            self._proc_device = os.fstat(mount_fd).st_dev
+        elif path not in PROC_FILES and os.fstat(target_fd).st_dev == self._proc_device:
+            raise InvalidArgument(f"{step.destination} cannot be mounted: it is inside /proc")
 
     def _copy_up(self, source_fd: int, mount_fd: int) -> None:
         copy_tree(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=source_fd), mount_fd)
@@ -354,8 +368,13 @@ class Root:
         """Make the root mount (not those on it) read-only."""
         km.set_attributes(self.fd, set_=km.MOUNT_ATTR_RDONLY, what="/")
 
-    def protect(self, readonly_paths: list[str], masked_paths: list[str]) -> None:
-        """Make paths read-only, cover others; a path that is not there needs neither."""
+    def protect(
+        self, readonly_paths: list[str], masked_paths: list[str], mount_label: str = ""
+    ) -> None:
+        """Make paths read-only, cover others; a path that is not there needs neither.
+
+        ``mount_label`` is SELinux's for what covers.
+        """
         for path in readonly_paths:
             fd = self.find(path)
             if fd < 0:
@@ -365,9 +384,9 @@ class Root:
             km.move_mount(copy, fd, path)
             os.close(copy)
             os.close(fd)
-        self._mask(masked_paths)
+        self._mask(masked_paths, mount_label)
 
-    def _mask(self, paths: list[str]) -> None:
+    def _mask(self, paths: list[str], label: str) -> None:
         """Cover files with /dev/null and directories with one empty read-only tmpfs.
 
         The tmpfs is cloned where it is attached: kernels before 6.15 clone no detached mount.
@@ -381,7 +400,7 @@ class Root:
                 null = self._open_null() if null < 0 else null
                 cover = km.clone_tree("", dir_fd=null)
             elif empty < 0:
-                options = ("size=0", "nr_inodes=2", "mode=755")
+                options = ("size=0", "nr_inodes=2", "mode=755", *_context(label))
                 cover = empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
             else:
                 cover = km.clone_tree("", dir_fd=empty)
@@ -415,6 +434,10 @@ class Root:
             if error.errno in {errno.ENOENT, errno.ENOTDIR}:
                 return -1
             raise
+
+
+def _context(label: str) -> tuple[str, ...]:
+    return (f"context={label}",) if label else ()
 
 
 def _link_target(parent: str, name: str, parent_fd: int) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from barque.errors import InvalidArgument, KernelError
+from barque.models import oci
 from barque.models.launch import UserNames
 
 _LIMIT_BYTES = 4 << 20
@@ -139,6 +140,21 @@ def resolve(names: UserNames, open_path: Callable[[str, int], int]) -> Identity:
     extra += [_group_id(name, groups) for name in names.groups]
     supplementary = tuple(dict.fromkeys([gid, *extra]))
     return Identity(uid, gid, supplementary, entry.home if entry else "")
+
+
+def by_numbers(process: oci.Process, open_path: Callable[[str, int], int]) -> Identity:
+    """The numbers of the spec; a home from the image's /etc/passwd where HOME is not set.
+
+    Numbers need no such file: one that cannot be read gives no home.
+    """
+    user, home = process.user, ""
+    if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in process.env):
+        try:
+            passwd = _parse_passwd(read_bounded(open_path, "/etc/passwd"))
+        except (InvalidArgument, KernelError):
+            passwd = []
+        home = next((entry.home for entry in passwd if entry.uid == user.uid), "")
+    return Identity(user.uid, user.gid, (user.gid, *user.additional_gids), home)
 
 
 def _group_id(name: str, groups: list[_Group]) -> int:
