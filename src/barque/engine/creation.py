@@ -23,6 +23,7 @@ from barque.engine.mounts import MountPlan, resolve_mounts
 from barque.engine.names import generate_id, generate_name, validate_container_name
 from barque.engine.registry import Registry
 from barque.engine.spec import merge_image
+from barque.engine.systemd import fill_systemd
 from barque.engine.validate import fill_defaults, validate
 from barque.engine.volumes import Volumes
 from barque.errors import NotFound
@@ -100,6 +101,7 @@ class Creation:
         merged = merge_image(config, image.config if image is not None else None)
         warnings += check_probe(merged.config)
         fill_defaults(host, self.facts, self.defaults)
+        fill_systemd(merged.config, host)
         self._resolve_shared(host)
         container_id = ContainerId(generate_id(self.registry.__contains__))
         merged.config.hostname = self._hostname(merged.config, host, container_id)

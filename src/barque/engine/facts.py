@@ -89,6 +89,8 @@ class CgroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     blkio_write_bps: bool = True
     blkio_read_iops: bool = True
     blkio_write_iops: bool = True
+    systemd_mount: str = ""
+    """Where version 1's hierarchy without a controller is mounted, in which systemd works."""
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +211,7 @@ def _gather_v1(mounts: dict[str, str]) -> CgroupFacts:
         blkio_write_bps=has("blkio", "blkio.throttle.write_bps_device"),
         blkio_read_iops=has("blkio", "blkio.throttle.read_iops_device"),
         blkio_write_iops=has("blkio", "blkio.throttle.write_iops_device"),
+        systemd_mount=mounts.get("name=systemd", ""),
     )
 
 

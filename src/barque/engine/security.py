@@ -30,6 +30,7 @@ class SecurityOptions(NamedTuple):
     labels: tuple[str, ...] = ()
     """SELinux options: ``disable``, ``type:…`` and so on."""
     writable_cgroups: bool | None = None
+    systemd: bool = False
     mask: tuple[str, ...] = ()
     """Paths to be masked beside the usual ones."""
     unmask: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ def parse_security_options(options: list[str] | None) -> SecurityOptions:
     if not options:
         return NONE
     no_new_privileges: bool | None = None
+    systemd = False
     writable_cgroups: bool | None = None
     seccomp = apparmor = ""
     labels: list[str] = []
@@ -111,6 +113,8 @@ def parse_security_options(options: list[str] | None) -> SecurityOptions:
                 no_new_privileges = _parse_bool(value, option)
             case "writable-cgroups":
                 writable_cgroups = _parse_bool(value, option)
+            case "systemd":
+                systemd = _parse_bool(value, option)
             case "systempaths" if value == UNCONFINED:
                 unmask.append(_EVERYTHING)
             case "mask":
@@ -127,6 +131,7 @@ def parse_security_options(options: list[str] | None) -> SecurityOptions:
         apparmor=apparmor,
         labels=tuple(labels),
         writable_cgroups=writable_cgroups,
+        systemd=systemd,
         mask=tuple(mask),
         unmask=tuple(unmask),
     )

@@ -28,6 +28,7 @@ from barque.engine.facts import HostFacts
 from barque.engine.mounts import clean_path
 from barque.engine.propagation import root_propagation
 from barque.engine.security import UNCONFINED, parse_security_options
+from barque.engine.systemd import systemd_cgroup
 from barque.engine.tmpfs import merge_tmpfs_options, parse_tmpfs_text
 from barque.engine.validate import normal_sysctl
 from barque.errors import InvalidArgument
@@ -290,7 +291,9 @@ def _depth(mount: oci.Mount) -> int:
     return mount.destination.count("/")
 
 
-def _mounts(record: ContainerRecord, files: Path) -> list[oci.Mount]:
+def _mounts(
+    record: ContainerRecord, files: Path, facts: HostFacts, cgroups_path: str
+) -> list[oci.Mount]:
     """Return docker's mounts and then the user's, those nearer to the root first.
 
     A mount of the user takes the place of a default one; one on /dev of all below it.
@@ -315,13 +318,16 @@ def _mounts(record: ContainerRecord, files: Path) -> list[oci.Mount]:
                     oci.Mount(destination=place, type="bind", source=source, options=options)
                 )
     user.sort(key=_depth)
-    writable = parse_security_options(host.security_opt).writable_cgroups
+    security = parse_security_options(host.security_opt)
+    writable = security.writable_cgroups
+    if writable is None:
+        writable = host.privileged or (security.systemd and facts.cgroups.version == 2)
     defaults = [
         _PROC,
         _DEV,
         _PTS,
         _sys(writable=host.privileged),
-        _cgroup(writable=host.privileged if writable is None else writable),
+        _cgroup(writable=writable),
         _MQUEUE,
     ]
     if host.ipc_mode == "host":
@@ -330,6 +336,8 @@ def _mounts(record: ContainerRecord, files: Path) -> list[oci.Mount]:
         defaults.append(_JOINED_SHM)
     elif host.ipc_mode != "none":
         defaults.append(_shm(host.shm_size))
+    if not writable and (own := systemd_cgroup(host, facts, cgroups_path)):
+        defaults.append(own)
     if taken:
         own_dev = "/dev" in taken
         defaults = [
@@ -493,7 +501,7 @@ def build_launch(
         ),
         hostname=config.hostname if own_uts else "",
         domainname=config.domainname if own_uts else "",
-        mounts=_mounts(record, files),
+        mounts=_mounts(record, files, facts, cgroups_path),
         annotations=host.annotations or {},
         linux=oci.Linux(
             namespaces=_namespaces(host),

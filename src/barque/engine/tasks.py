@@ -42,6 +42,7 @@ from barque.engine.removal import Removal
 from barque.engine.restart import wants_restart
 from barque.engine.shims import StartFailure
 from barque.engine.signals import parse_signal
+from barque.engine.systemd import STOP_SIGNAL, runs_systemd
 from barque.errors import BarqueError, Conflict, FailedPrecondition, NotFound, NotModified
 from barque.models.container import ZERO_TIME, ContainerRecord, ContainerState
 from barque.models.ids import ContainerId
@@ -326,6 +327,27 @@ class Tasks:
             await self.end(handle, run)
         self._events.publish(handle.record, "stop")
 
+    async def stop_all(self, timeout_s: float) -> None:
+        """Stop every container, and kill what has not stopped after ``timeout_s`` seconds.
+
+        For an engine whose machine goes down with it. Nobody wanted the containers to stop: by
+        their restart policies they start again with the next engine.
+        """
+        await asyncio.gather(*(self._stop_for_shutdown(h, timeout_s) for h in self._registry))
+
+    async def _stop_for_shutdown(self, handle: Handle, timeout_s: float) -> None:
+        run = handle.run
+        if run is None:
+            return
+        run.stopped_on_purpose = True
+        try:
+            await self._send(handle, parse_signal(_stop_signal(handle.record)))
+            self._thaw_if_paused(handle)
+            if not await run.wait(timeout_s):
+                await self.end(handle, run)
+        except BarqueError as error:
+            _log.warning("container %s does not stop: %s", handle.id[:12], error)
+
     def _purposely_stopped(self, handle: Handle) -> Run | None:
         """Note that somebody ends the current run, and return it."""
         run = handle.run
@@ -491,7 +513,9 @@ def _check_startable(record: ContainerRecord, *, by_policy: bool) -> None:
 
 
 def _stop_signal(record: ContainerRecord) -> str:
-    return record.config.stop_signal or "SIGTERM"
+    if record.config.stop_signal:
+        return record.config.stop_signal
+    return STOP_SIGNAL if runs_systemd(record.state.pid) else "SIGTERM"
 
 
 def _stop_timeout(record: ContainerRecord, timeout_s: int | None) -> float | None:

@@ -20,6 +20,7 @@ from barque.engine.mounts import check_mounts, clean_path
 from barque.engine.seccomp import check_profile
 from barque.engine.security import BUILTIN, UNCONFINED, parse_security_options
 from barque.engine.signals import parse_signal
+from barque.engine.systemd import check_systemd
 from barque.errors import InvalidArgument, NotImplementedHere
 from barque.models.api import ContainerConfig, HostConfig, RestartPolicy
 from barque.models.image import Healthcheck
@@ -274,6 +275,7 @@ def _check_security(host: HostConfig, facts: HostFacts) -> None:
             f'SELinux option "{label}": barque does not apply SELinux labels yet; use '
             f"--security-opt label=disable"
         )
+    check_systemd(host, facts)
     if options.seccomp not in {"", UNCONFINED, BUILTIN}:
         check_profile(options.seccomp, facts)
 

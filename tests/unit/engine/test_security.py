@@ -23,6 +23,8 @@ from barque.errors import InvalidArgument
             SecurityOptions(labels=("type:foo", "disable", "disable")),
         ),
         (["writable-cgroups"], SecurityOptions(writable_cgroups=True)),
+        (["systemd=true"], SecurityOptions(systemd=True)),
+        (["systemd=false"], SecurityOptions()),
         (["writable-cgroups=false"], SecurityOptions(writable_cgroups=False)),
         (["systempaths=unconfined"], SecurityOptions(unmask=("all",))),
         (["unmask=ALL", "mask=/a:/b/"], SecurityOptions(unmask=("all",), mask=("/a", "/b"))),
