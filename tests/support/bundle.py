@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from barque.cgroups import open_cgroup
 
@@ -16,7 +17,8 @@ PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 class Runtime:
     """``barque-runtime`` with a state directory of its own, and one bundle to change at will."""
 
-    def __init__(self, directory: Path, rootfs: Path) -> None:
+    def __init__(self, directory: Path, rootfs: Path, command: Sequence[str] = (PROGRAM,)) -> None:
+        self._command = command
         self.root = directory / "state"
         self.bundle = directory / "bundle"
         self.bundle.mkdir()
@@ -51,14 +53,16 @@ class Runtime:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of ``arguments``."""
-        return [PROGRAM, "--root", str(self.root), *arguments]
+        return [*self._command, "--root", str(self.root), *arguments]
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin a command; its output is merged and read by the caller."""
+    def start(
+        self, *arguments: str, into: IO[str] | int = subprocess.PIPE, **options: Any
+    ) -> subprocess.Popen[str]:
+        """Begin a command; its output is merged, and read by the caller or goes ``into`` a file."""
         return subprocess.Popen(
             self.command(*arguments),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=into,
             stderr=subprocess.STDOUT,
             text=True,
             **options,
@@ -108,6 +112,10 @@ class Runtime:
                 timeout=60,
                 check=True,
             )
+
+    def pid(self) -> int:
+        """The container's first process."""
+        return int(json.loads(self.call("state", "c1"))["pid"])
 
     def status(self) -> str:
         """What ``state`` says of the container."""

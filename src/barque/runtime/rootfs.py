@@ -26,8 +26,9 @@ from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
 from barque.runtime.mounts import PROC_FILES, MountStep, plain_path
 
-_PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
+_KERNELS_PLACES = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _remove_volatile_mark(work: str) -> None:
@@ -170,7 +171,8 @@ class Root:
         """Open the directory ``path``, making it and what is missing above it.
 
         Links are followed inside the root, dangling ones too: what they name is made.
-        ``hops`` bounds that. Raises KernelError.
+        ``hops`` bounds that. What was made is opened as such: in a volume that others write to,
+        a link may be in its place by now. Raises KernelError.
         """
         try:
             return self.open(path, os.O_PATH | os.O_DIRECTORY)
@@ -180,6 +182,7 @@ class Root:
         parent, name, parent_fd = self._make_parent(path, hops)
         try:
             os.mkdir(name, mode, dir_fd=parent_fd)
+            return os.open(name, os.O_PATH | os.O_DIRECTORY | _OPEN, dir_fd=parent_fd)
         except FileExistsError:
             target = _link_target(parent, name, parent_fd)
             return self.make_directory(target, mode, hops - 1)
@@ -187,7 +190,6 @@ class Root:
             raise KernelError("mkdir", error.errno or 0, path) from None
         finally:
             os.close(parent_fd)
-        return self.open(path, os.O_PATH | os.O_DIRECTORY)
 
     def make_file(self, path: str, hops: int = 40) -> int:
         """Open the file ``path``, making an empty one and the directories above it.
@@ -201,15 +203,15 @@ class Root:
                 raise
         parent, name, parent_fd = self._make_parent(path, hops)
         try:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _OPEN
             os.close(os.open(name, flags, 0o644, dir_fd=parent_fd))
+            return os.open(name, os.O_PATH | _OPEN, dir_fd=parent_fd)
         except FileExistsError:
             return self.make_file(_link_target(parent, name, parent_fd), hops - 1)
         except OSError as error:
             raise KernelError("create", error.errno or 0, path) from None
         finally:
             os.close(parent_fd)
-        return self.open(path)
 
     def _make_parent(self, path: str, hops: int) -> tuple[str, str, int]:
         parent, _, name = path.rstrip("/").rpartition("/")
@@ -262,31 +264,36 @@ class Root:
         self._attach(mount_fd, target_fd, step)
 
     def _filesystem(self, step: MountStep) -> None:
-        self._refuse_link(step)
+        kernels = plain_path(step.destination) in _KERNELS_PLACES
+        open_target = self._open_kernels_place if kernels else self.make_directory
+        target_fd = open_target(step.destination)
         source = step.source or step.fstype
         mount_fd = km.new_filesystem(step.fstype, step.options, step.set, source)
-        target_fd = self.make_directory(step.destination)
         if step.copy_up:
             self._copy_up(target_fd, mount_fd)
         self._attach(mount_fd, target_fd, step)
 
-    def _refuse_link(self, step: MountStep) -> None:
-        """An image whose /proc or /sys is a link could move what is masked elsewhere."""
-        if plain_path(step.destination) not in _PROC_SUPER_MAGIC_PATHS:
-            return
+    def _open_kernels_place(self, path: str) -> int:
+        """Open /proc or /sys, which must be no link: it could move what is masked elsewhere.
+
+        Looked up once: what was looked at is what is mounted on.
+        """
+        path = plain_path(path)
+        flags = os.O_PATH | os.O_NOFOLLOW
         try:
-            fd = self.open(step.destination, os.O_PATH | os.O_NOFOLLOW)
+            fd = self.open(path, flags)
         except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return
-            raise
-        mode = os.fstat(fd).st_mode
-        os.close(fd)
-        if not stat.S_ISDIR(mode):
+            if error.errno != errno.ENOENT:
+                raise
+            os.close(self.make_directory(path))
+            fd = self.open(path, flags)
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            os.close(fd)
             raise InvalidArgument(
-                f"{step.destination} of the image is not a directory: mounting there would "
+                f"{path} of the image is not a directory: mounting there would "
                 f"leave the kernel's files unprotected; repair the image"
             )
+        return fd
 
     def _keep_proc_whole(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
         """Refuse a mount inside the container's /proc, by whatever links it has come there.
@@ -467,9 +474,6 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
         times = (info.st_atime_ns, info.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=target_fd, follow_symlinks=False)
     os.close(source_fd)
-
-
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:
