@@ -437,5 +437,7 @@ def test_features(runtime: Runtime) -> None:
     assert {"rro", "idmap", "rprivate"} <= set(told["mountOptions"])
     assert "user" in told["linux"]["namespaces"]
     assert "SCMP_ACT_NOTIFY" in told["linux"]["seccomp"]["actions"]
+    assert {"SCMP_ARCH_X86", "SCMP_ARCH_X86_64"} <= set(told["linux"]["seccomp"]["archs"])
+    assert told["linux"]["selinux"] == told["linux"]["apparmor"] == {"enabled": True}
     assert told["linux"]["netDevices"] == {"enabled": True}
     assert told["linux"]["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
