@@ -273,10 +273,16 @@ def request(name: str) -> NetworkRequest:
     )
 
 
-def open_networks(root: Path, records: dict[str, ContainerRecord]) -> Networks:
+def open_networks(
+    root: Path,
+    records: dict[str, ContainerRecord],
+    *,
+    bridge: str = "tbq7x",
+    bip: str = "10.177.83.1/24",
+) -> Networks:
     config = NetworkConfig(
-        bridge="tbq7x",
-        bip="10.177.83.1/24",
+        bridge=bridge,
+        bip=bip,
         default_address_pools=[AddressPool(base="10.178.0.0/16", size=24)],
     )
     by_id = records.values
@@ -337,6 +343,28 @@ async def list_differences(world: World) -> list[str]:
 @isolated
 def test_everybody_reaches_whom_they_may_and_nobody_else(tmp_path: Path) -> None:
     async def check() -> None:
+        world = await make_world(tmp_path)
+        differences = await list_differences(world)
+        assert not differences, "\n".join(differences)
+        world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_the_rules_of_an_engine_that_is_gone_stop_nobody(tmp_path: Path) -> None:
+    """Its table stays for its containers; its bridge goes, and another has the subnet now."""
+
+    async def check() -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        other = open_networks(gone, {}, bridge="tbq8x", bip="10.179.9.1/24")
+        await other.setup()
+        for name in NETWORKS:
+            await other.create(request(name))
+        devices = [network.bridge for network in other.list() if network.bridge]
+        other.close()
+        ip(current_namespace(), *(f"link delete {device}" for device in devices))
         world = await make_world(tmp_path)
         differences = await list_differences(world)
         assert not differences, "\n".join(differences)

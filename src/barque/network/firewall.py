@@ -5,6 +5,7 @@ The rules never change; they speak of sets and maps, whose elements say what is 
 ================ ============================= ================================================
 set or map       element                       meaning
 ================ ============================= ================================================
+guarded, homes   bridge                        all of ours
 bridges          bridge                        nothing from elsewhere enters by itself
 internal         bridge                        nothing enters, nothing leaves
 peers            bridge . bridge               from which bridge to which connections may go
@@ -23,7 +24,9 @@ never meet, and is put up as a whole by one nft(8) transaction. A port that is p
 is an element that is added by itself; see ``barque.kernel.nftables``.
 
 Direct access from elsewhere is dropped in ``raw``, before addresses are translated, so that it
-is not mistaken for a published port. Two containers on one bridge meet without passing any of
+is not mistaken for a published port. The table outlives its engine, for the containers that
+run on, and it may outlive its bridges: so a rule about a subnet counts only while that is reached
+by a bridge of ours, or whoever has the subnet next would be cut off. Two containers on one bridge meet without passing any of
 this, unless the host has loaded br_netfilter: with icc off the bridge itself keeps their ports
 apart (``isolated``).
 
@@ -102,6 +105,7 @@ def network_elements(networks: Iterable[NetworkRecord]) -> dict[str, list[str]]:
         bridge = f'"{network.bridge}"'
         modes = {network.gateway_mode(pool.version) for pool in network.ipam}
         put("guarded", bridge)
+        put("homes", bridge)
         if modes != {"nat-unprotected"}:
             put("bridges", bridge)
         if network.icc:
@@ -127,6 +131,7 @@ def network_elements(networks: Iterable[NetworkRecord]) -> dict[str, list[str]]:
 
 _SETS = """
   set guarded { type ifname; $guarded }
+  set homes { typeof fib daddr oifname; $homes }
   set bridges { type ifname; $bridges }
   set internal { type ifname; $internal }
   set routed { type ifname; $routed }
@@ -147,8 +152,8 @@ _RULES = """
   chain raw {
     type filter hook prerouting priority raw; policy accept;
     iifname @guarded ip daddr 127.0.0.0/8 drop
-    ip daddr @subnets4 fib daddr type != local ip daddr . iifname != @local4 drop
-    ip6 daddr @subnets6 fib daddr type != local ip6 daddr . iifname != @local6 drop
+    ip daddr @subnets4 ip daddr . iifname != @local4 fib daddr oifname @homes drop
+    ip6 daddr @subnets6 ip6 daddr . iifname != @local6 fib daddr oifname @homes drop
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
@@ -189,10 +194,10 @@ _RULES = """
     oifname @guarded ip saddr 127.0.0.0/8 masquerade
     ct status dnat ip saddr . oifname @local4 masquerade
     ct status dnat ip6 saddr . oifname @local6 masquerade
-    ip saddr . oifname != @local4 snat ip to ip saddr map @source4
-    ip6 saddr . oifname != @local6 snat ip6 to ip6 saddr map @source6
-    ip saddr @masquerade4 ip saddr . oifname != @local4 masquerade
-    ip6 saddr @masquerade6 ip6 saddr . oifname != @local6 masquerade
+    iifname @guarded ip saddr . oifname != @local4 snat ip to ip saddr map @source4
+    iifname @guarded ip6 saddr . oifname != @local6 snat ip6 to ip6 saddr map @source6
+    iifname @guarded ip saddr @masquerade4 ip saddr . oifname != @local4 masquerade
+    iifname @guarded ip6 saddr @masquerade6 ip6 saddr . oifname != @local6 masquerade
   }
 """
 
@@ -203,7 +208,7 @@ _TEMPLATE = string.Template(
     + _RULES
 )
 _NAMES = tuple(
-    ["guarded", "bridges", "internal", "routed", "peers"]
+    ["guarded", "homes", "bridges", "internal", "routed", "peers"]
     + [
         f"{name}{version}"
         for name in ("subnets", "local", "masquerade", "source", "open", "any", "one")
