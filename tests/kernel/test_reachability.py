@@ -28,6 +28,7 @@ from barque.models.api import (
     PortBinding,
 )
 from barque.models.container import ContainerRecord
+from barque.network import bridge as bridge_module
 from barque.network.config import AddressPool, NetworkConfig
 from barque.network.service import Networks
 from barque.runtime.network import configure
@@ -369,6 +370,67 @@ def test_the_rules_of_an_engine_that_is_gone_stop_nobody(tmp_path: Path) -> None
         differences = await list_differences(world)
         assert not differences, "\n".join(differences)
         world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_another_engine_comes_and_goes(tmp_path: Path) -> None:
+    """Both choose subnets of the same pools; the containers of one talk all the while."""
+
+    async def come_and_go(until: asyncio.Event) -> int:
+        times = 0
+        while not until.is_set():
+            other = open_networks(tmp_path / "other", {}, bridge="tbq8x", bip="10.179.9.1/24")
+            await other.setup()
+            for internal in (False, True):
+                made = await other.create(NetworkRequest(name="own", internal=internal))
+                assert made.subnet == "10.178.1.0/24", "the other engine has the first"
+                await other.remove("own")
+            other.close()
+            if times % 2:
+                assert await other.teardown()
+            times += 1
+        return times
+
+    async def check() -> None:
+        (tmp_path / "other").mkdir()
+        world = await make_world(tmp_path)
+        own = await world.networks.create(NetworkRequest(name="own"))
+        assert own.subnet == "10.178.0.0/24"
+        done = asyncio.Event()
+        other = asyncio.create_task(come_and_go(done))
+        differences = [*await list_differences(world), *await list_differences(world)]
+        done.set()
+        assert await other > 3
+        assert not differences, "\n".join(differences)
+        world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_two_engines_that_choose_the_same_subnet_at_once(tmp_path: Path) -> None:
+    """The one that comes second finds the address of the first, withdraws and chooses again."""
+
+    async def check() -> None:
+        networks = open_networks(tmp_path, {})
+        await networks.setup()
+        opened = bridge_module.open_bridge
+        first: list[str] = []
+
+        def open_second(name: str, **settings: Any) -> None:
+            if not first:
+                first.append(settings["addresses"][0])
+                opened("rival", mtu=1500, addresses=first, ipv6=False)
+            opened(name, **settings)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bridge_module, "open_bridge", open_second)
+            made = await networks.create(NetworkRequest(name="x"))
+        assert first == ["10.178.0.1/24"]
+        assert made.subnet == "10.178.1.0/24"
+        networks.close()
 
     run(check())
 

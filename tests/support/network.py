@@ -23,7 +23,7 @@ from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, Por
 from barque.models.container import ContainerRecord, ContainerState
 from barque.models.ids import ContainerId, ImageId
 
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
 needs_nft = pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft (package nftables)")

@@ -13,7 +13,9 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from barque.kernel.netlink import Netlink, add_address, add_veth, set_link
 from support.engine import Engine
@@ -67,8 +69,7 @@ class _Echo(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what answers are sent by."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer."""
@@ -108,8 +109,8 @@ class World:
             self.addresses[f"{name}/{6 if ':' in address else 4}"] = address
         await self.serve(name, *ports)
 
-    async def serve(self, name: str, *ports: int) -> None:
-        """Answer ``NAME:PORT`` at ports of IPv4 and, where there is any, IPv6; TCP and UDP."""
+    async def serve(self, name: str, *ports: int, at: Sequence[str] = ("0.0.0.0", "::")) -> None:
+        """Answer ``NAME:PORT`` at ports of addresses; TCP and UDP."""
         loop = asyncio.get_running_loop()
         for port in ports:
             said = f"{name}:{port}".encode()
@@ -120,18 +121,18 @@ class World:
                 writer.write(said)
                 writer.close()
 
-            for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            for address in at:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
                 with entered(self.namespaces[name]):
                     stream = socket.socket(family, socket.SOCK_STREAM)
                     datagram = socket.socket(family, socket.SOCK_DGRAM)
                 for opened in (stream, datagram):
                     if family == socket.AF_INET6:
                         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                    opened.bind((any_address, port))
+                    opened.bind((address, port))
                     opened.setblocking(False)
                 await asyncio.start_server(greet, sock=stream, backlog=256)
-                echo: asyncio.DatagramProtocol = _Echo(said)
-                await loop.create_datagram_endpoint(lambda echo=echo: echo, sock=datagram)
+                await loop.create_datagram_endpoint(partial(_Echo, said), sock=datagram)
 
     async def ask(self, who: str, kind: str, address: str, port: int) -> str:
         """Return who answers there, as ``NAME:PORT``; "" for nobody."""

@@ -55,6 +55,7 @@ HOST, NONE = "host", "none"
 
 _ID_BYTES = 32
 _LOCAL_PREFIX = 48
+_ATTEMPTS = 16
 
 _log = logging.getLogger("barque.network")
 
@@ -187,6 +188,25 @@ class Catalog:
         ]
         bridge.open_bridge(
             record.bridge, mtu=record.mtu, addresses=addresses, ipv6=record.enable_ipv6
+        )
+
+    def make(self, request: NetworkRequest) -> NetworkRecord:
+        """Plan a network and make it.
+
+        Another engine may choose at the same moment: whoever finds after its choice that the
+        subnet is used by another device withdraws and chooses again.
+
+        Raises what ``plan`` and ``add`` raise; nothing is left then.
+        """
+        for _ in range(_ATTEMPTS):
+            record = self.plan(request)
+            self.add(record)
+            chosen = [ip_network(pool.subnet) for pool in record.ipam if not pool.given]
+            if not any(bridge.find_conflict(subnet, record.bridge) for subnet in chosen):
+                return record
+            self.discard(record)
+        raise FailedPrecondition(
+            "no subnet could be claimed: others take addresses at the same time"
         )
 
     def plan(self, request: NetworkRequest) -> NetworkRecord:

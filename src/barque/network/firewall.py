@@ -26,9 +26,10 @@ is an element that is added by itself; see ``barque.kernel.nftables``.
 Direct access from elsewhere is dropped in ``raw``, before addresses are translated, so that it
 is not mistaken for a published port. The table outlives its engine, for the containers that
 run on, and it may outlive its bridges: so a rule about a subnet counts only while that is reached
-by a bridge of ours, or whoever has the subnet next would be cut off. Two containers on one bridge meet without passing any of
-this, unless the host has loaded br_netfilter: with icc off the bridge itself keeps their ports
-apart (``isolated``).
+by a bridge of ours, or whoever has the subnet next would be cut off.
+
+Two containers on one bridge meet without passing any of this, unless the host has loaded
+br_netfilter: with icc off the bridge itself keeps their ports apart (``isolated``).
 
 Limit: a verdict of ours cannot overrule a drop in somebody else's chain. On a host whose
 iptables FORWARD policy is DROP (dockerd sets it), packets of our bridges are dropped there

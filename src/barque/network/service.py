@@ -208,10 +208,9 @@ class Networks:
         return self._catalog.get(ref)
 
     async def create(self, request: NetworkRequest) -> NetworkRecord:
-        """Make a network. Raises what ``Catalog.plan`` raises; nothing is left then."""
+        """Make a network. Raises what ``Catalog.make`` raises; nothing is left then."""
         async with self._changing:
-            record = self._catalog.plan(request)
-            self._catalog.add(record)
+            record = self._catalog.make(request)
             try:
                 await self._enforce()
             except BaseException:
