@@ -158,6 +158,12 @@ def find_conflict(subnet: AnyNetwork, device: str) -> str:
     return ""
 
 
+def list_addresses() -> list[str]:
+    """Return the addresses that this host has."""
+    with Netlink() as netlink:
+        return [address.cidr.partition("/")[0] for address in netlink.addresses()]
+
+
 def enable_forwarding(*, ipv6: bool = False) -> None:
     """Let the host forward packets between its interfaces."""
     if ipv6:

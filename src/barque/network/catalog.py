@@ -33,10 +33,12 @@ from barque.models.network import (
     OPTION_ICC,
     OPTION_MASQUERADE,
     OPTION_MTU,
+    OPTION_PARENT,
+    WITH_PARENT,
     IpamConfig,
     NetworkRecord,
 )
-from barque.network import bridge, files
+from barque.network import bridge, files, parents
 from barque.network.config import AddressPool, NetworkConfig
 from barque.network.containerfiles import read
 from barque.network.definition import check_request, parse_pools, wanted_versions
@@ -169,11 +171,11 @@ class Catalog:
         """
         self._held = {}
         for record in self._records.values():
-            if record.driver != "bridge":
+            if not record.wired:
                 continue
             if record.name != BRIDGE:
                 try:
-                    self.open_bridge(record)
+                    self.open_device(record)
                 except BarqueError as error:
                     _log.error("network %s: %s", record.name, error)
             held = self._store.list_addresses(record.id)
@@ -181,8 +183,15 @@ class Catalog:
                 self._held.setdefault(holder, []).append((record.id, address))
             self._open_addresses(record, [ip_address(address) for address in held])
 
-    def open_bridge(self, record: NetworkRecord) -> None:
-        """Make the bridge of a network, or mend it. Idempotent. Raises FailedPrecondition."""
+    def open_device(self, record: NetworkRecord) -> None:
+        """Make the bridge or the parent of a network, or mend it. Idempotent.
+
+        Raises FailedPrecondition, InvalidArgument, KernelError.
+        """
+        if record.parent:
+            parents.check_kind(record.driver)
+            parents.open_parent(record.parent, dummy=OPTION_PARENT not in record.options)
+            return
         addresses = [
             pool.gateway_cidr for pool in record.ipam if record.has_host_address(pool.version)
         ]
@@ -202,7 +211,7 @@ class Catalog:
             record = self.plan(request)
             self.add(record)
             chosen = [ip_network(pool.subnet) for pool in record.ipam if not pool.given]
-            if not any(bridge.find_conflict(subnet, record.bridge) for subnet in chosen):
+            if not any(bridge.find_conflict(subnet, record.device) for subnet in chosen):
                 return record
             self.discard(record)
         raise FailedPrecondition(
@@ -217,7 +226,8 @@ class Catalog:
         """
         check_request(request, self._records.values())
         asked = parse_pools(request)
-        record = _new_record(request.name, "bridge")
+        driver = request.driver if request.driver in WITH_PARENT else "bridge"
+        record = _new_record(request.name, driver)
         options = dict(request.options or {})
         enabled = wanted_versions(request)
         pools = [
@@ -236,7 +246,7 @@ class Catalog:
             options=options,
             labels=dict(request.labels or {}),
         )
-        return structs.replace(record, adopted=bridge.has_device(record.bridge))
+        return structs.replace(record, adopted=bridge.has_device(record.device))
 
     def _choose_pool(
         self, record: NetworkRecord, version: int, asked: IpamConfig | None, device: str
@@ -249,6 +259,8 @@ class Catalog:
             raise PermissionDenied(
                 "invalid pool request: Pool overlaps with other one on this address space"
             )
+        if record.driver in WITH_PARENT:
+            return asked  # that of the parent, usually, where the host has an address, too
         owner = bridge.find_conflict(wanted, device or f"br-{record.id[:12]}")
         if owner:
             raise PermissionDenied(
@@ -277,18 +289,20 @@ class Catalog:
         """Record a network, then make its bridge; nothing is left if that fails."""
         self._save(record)
         try:
-            self.open_bridge(record)
+            self.open_device(record)
             self._open_addresses(record, [])
         except BaseException:
             self.discard(record)
             raise
 
     def discard(self, record: NetworkRecord) -> None:
-        """Take the bridge away, unless it was there before, then the record.
+        """Take the bridge or parent away, unless it was there before, then the record.
 
         Raises FailedPrecondition if something else is still on the bridge.
         """
-        if record.adopted:
+        if record.parent:
+            self._let_go_of_parent(record)
+        elif record.adopted:
             bridge.take_addresses(record.bridge, [pool.gateway_cidr for pool in record.ipam])
         elif not bridge.delete_bridge(record.bridge, leaving=True):
             raise FailedPrecondition(
@@ -299,6 +313,16 @@ class Catalog:
         self._records.pop(record.name, None)
         for version in (4, 6):
             self._addresses.pop((record.id, version), None)
+
+    def _let_go_of_parent(self, record: NetworkRecord) -> None:
+        """Remove a parent of our making, unless another network has it: then it is that one's."""
+        if record.adopted:
+            return
+        for other in self._records.values():
+            if other.parent == record.parent and other.id != record.id:
+                self._save(structs.replace(other, adopted=False))
+                return
+        parents.delete_parent(record.parent)
 
     def _save(self, record: NetworkRecord) -> None:
         if self._records.get(record.name) != record:
@@ -326,8 +350,10 @@ class Catalog:
     # Addresses
 
     def _open_addresses(self, record: NetworkRecord, taken: Sequence[AnyAddress]) -> None:
+        # Who has a parent is on a network where the host has an address, too.
+        hosts = bridge.list_addresses() if record.parent else []
         for pool in record.ipam:
-            reserved = [pool.gateway, *pool.auxiliary.values()]
+            reserved = [pool.gateway, *pool.auxiliary.values(), *hosts]
             self._addresses[record.id, pool.version] = Addresses(
                 ip_network(pool.subnet),
                 ip_range=ip_network(pool.ip_range) if pool.ip_range else None,

@@ -7,7 +7,7 @@ NetworkCreate), on which clients match.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 
 from barque.errors import (
@@ -18,6 +18,7 @@ from barque.errors import (
     PermissionDenied,
     Unavailable,
 )
+from barque.kernel.netlink import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from barque.models.api import Ipam, IpamPool, NetworkRequest
 from barque.models.network import (
     FALSE,
@@ -29,10 +30,15 @@ from barque.models.network import (
     OPTION_HOST_BINDING,
     OPTION_ICC,
     OPTION_INHIBIT_4,
+    OPTION_IPVLAN_FLAG,
+    OPTION_IPVLAN_MODE,
+    OPTION_MACVLAN_MODE,
     OPTION_MASQUERADE,
     OPTION_MTU,
+    OPTION_PARENT,
     OPTION_PREFIX,
     TRUE,
+    WITH_PARENT,
     IpamConfig,
     NetworkRecord,
 )
@@ -85,13 +91,16 @@ def check_request(request: NetworkRequest, others: Iterable[NetworkRecord]) -> N
         raise NotFound(
             f"could not find plugin {ipam.driver} in v1 plugin registry: plugin not found"
         )
-    _check_options(request)
-    _check_bridge_name(request, others)
+    if request.driver in WITH_PARENT:
+        _check_parent(request, others)
+    else:
+        _check_options(request)
+        _check_bridge_name(request, others)
 
 
 def _check_driver(request: NetworkRequest) -> None:
     match request.driver:
-        case "" | "bridge" | "default":
+        case "" | "bridge" | "default" | "macvlan" | "ipvlan":
             return
         case "host" | "null":
             raise PermissionDenied(f'only one instance of "{request.driver}" network is allowed')
@@ -100,15 +109,42 @@ def _check_driver(request: NetworkRequest) -> None:
                 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm '
                 'join" to connect this node to swarm and try again.'
             )
-        case "macvlan" | "ipvlan":
-            raise NotImplementedHere(
-                f"network driver {request.driver} is not implemented in this version of barque: "
-                "use driver bridge, with gateway_mode_ipv4=routed if containers are to be reached "
-                "by their own addresses"
-            )
         case driver:
             raise NotFound(
                 f"could not find plugin {driver} in v1 plugin registry: plugin not found"
+            )
+
+
+def _check_parent(request: NetworkRequest, others: list[NetworkRecord]) -> None:
+    options = request.options or {}
+    driver = request.driver
+    parent = options.get(OPTION_PARENT, "")
+    if parent == "lo":
+        raise InvalidArgument(f"loopback interface is not a valid {driver} parent link")
+    if parent and not _DEVICE.fullmatch(parent):
+        raise InvalidArgument(f"invalid parent interface name {parent!r}")
+    known: dict[str, tuple[str, Mapping[str, int]]] = {
+        OPTION_MACVLAN_MODE: ("bridge", MACVLAN_MODES),
+        OPTION_IPVLAN_MODE: ("l2", IPVLAN_MODES),
+        OPTION_IPVLAN_FLAG: ("bridge", IPVLAN_FLAGS),
+    }
+    for option, (default, values) in known.items():
+        value = options.get(option, "")
+        if option.startswith(driver) and value and value not in values:
+            what = option.replace("_", " ")
+            raise InvalidArgument(
+                f"requested {what} '{value}' is not valid, '{default}' {what.rpartition(' ')[2]} "
+                f"is the {driver} driver default"
+            )
+    _check_mtu(options)
+    for other in others:
+        if not parent or other.parent != parent:
+            continue
+        alone = options.get(OPTION_MACVLAN_MODE) == "passthru"
+        if driver == other.driver == "macvlan" and (alone or other.link_mode == "passthru"):
+            raise PermissionDenied(
+                f"cannot use mode passthru, macvlan network {other.name} is already using parent "
+                f"interface {parent}"
             )
 
 
@@ -126,9 +162,7 @@ def _check_options(request: NetworkRequest) -> None:
             raise InvalidArgument(
                 f'invalid value for {name}: strconv.ParseBool: parsing "{value}": invalid syntax'
             )
-    mtu = options.get(OPTION_MTU, "")
-    if mtu and not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
-        raise InvalidArgument(f"invalid MTU number: {mtu}: it must be 68 to 65535")
+    _check_mtu(options)
     for name in (OPTION_GATEWAY_MODE_4, OPTION_GATEWAY_MODE_6):
         mode = options.get(name, "")
         if mode and mode not in _MODES:
@@ -143,6 +177,12 @@ def _check_options(request: NetworkRequest) -> None:
     prefix = options.get(OPTION_PREFIX, "")
     if prefix and not _PREFIX.fullmatch(prefix):
         raise InvalidArgument(f"invalid {OPTION_PREFIX} {prefix!r}: 1 to 12 characters of a name")
+
+
+def _check_mtu(options: Mapping[str, str]) -> None:
+    mtu = options.get(OPTION_MTU, "")
+    if mtu and not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
+        raise InvalidArgument(f"invalid MTU number: {mtu}: it must be 68 to 65535")
 
 
 def _check_bridge_name(request: NetworkRequest, others: list[NetworkRecord]) -> None:

@@ -24,7 +24,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -45,11 +45,12 @@ from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
 from barque.models.launch import Interface
 from barque.models.network import OPTION_HOST_BINDING, NetworkRecord
-from barque.network import bridge, files, firewall
+from barque.network import bridge, files, firewall, parents
 from barque.network.attachment import Attachment
 from barque.network.catalog import Catalog
 from barque.network.config import NetworkConfig
 from barque.network.containerfiles import ContainerFiles, read
+from barque.network.endpointoptions import get_name
 from barque.network.endpoints import (
     BRIDGE,
     Asked,
@@ -75,6 +76,7 @@ from barque.network.namespaces import (
     make_namespace,
     open_resolver,
     open_socket,
+    remove_inside,
     remove_interface,
     set_ways,
 )
@@ -182,14 +184,18 @@ class Networks:
             self._close_inside(place)
 
     async def teardown(self) -> bool:
-        """Remove the bridges that we made, and our rules; say whether all is gone.
+        """Remove the devices that we made, and our rules; say whether all is gone.
 
         For uninstalling. Nothing is removed while a container is on a bridge. A stopping
         engine does not call this: containers outlive it.
         """
         self._firewall.close()
         for record in self._catalog.list():
-            if record.bridge and not record.adopted and not bridge.delete_bridge(record.bridge):
+            if record.adopted:
+                continue
+            if record.parent:
+                parents.delete_parent(record.parent)
+            elif record.bridge and not bridge.delete_bridge(record.bridge):
                 return False
         await firewall.delete_table(self._firewall.table)
         return True
@@ -274,7 +280,7 @@ class Networks:
         for network, endpoint in asked:
             check_endpoint(network.name, endpoint)
         main = asked[0].network
-        if main.driver != "bridge":
+        if not main.wired:
             endpoint = structs.replace(
                 asked[0].endpoint,
                 network_id=main.id,
@@ -298,7 +304,7 @@ class Networks:
             mac = endpoint.mac_address or (record.config.mac_address if not number else "")
             joined = self._join(record, network, structs.replace(endpoint, mac_address=mac))
             place.asked.append(Asked(network, joined))
-            name = f"{network.interface_prefix}{number}"
+            name = get_name(joined.driver_opts) or f"{network.interface_prefix}{number}"
             interfaces.append(make_interface(network, joined, name))
         for version in (4, 6):
             way = choose_gateway(place.asked, version)
@@ -309,7 +315,7 @@ class Networks:
                     interface.gateway6 = network.route_gateway(6)
         self._publish_ports(record, place)
         for interface in interfaces:
-            interface.reflected = bool(place.held.ports)
+            interface.reflected = bool(interface.bridge and place.held.ports)
         for network, endpoint in place.asked:
             self._publish_names(record, network, endpoint)
         return Attachment(
@@ -324,9 +330,8 @@ class Networks:
         self, record: ContainerRecord, network: NetworkRecord, endpoint: EndpointSettings
     ) -> EndpointSettings:
         """Take the addresses of one endpoint; return it as it is from now on."""
-        mac = endpoint.mac_address or bridge.make_mac()
-        check_mac(mac)
-        if not bridge.has_device(network.bridge):
+        mac = _choose_mac(network, endpoint.mac_address)
+        if not bridge.has_device(network.device):
             self._reopen(network)
         wanted = endpoint.ipam_config
         asked = {
@@ -350,20 +355,19 @@ class Networks:
             endpoint_id=secrets.token_hex(_ID_BYTES),
             ip_address=found.get(4, ""),
             ip_prefix_len=four.prefix_length if four else 0,
-            gateway=four.gateway if four and not network.internal else "",
+            gateway=_shown_gateway(network, 4),
             global_ipv6_address=found.get(6, ""),
             global_ipv6_prefix_len=six.prefix_length if six else 0,
-            ipv6_gateway=six.gateway if six and not network.internal else "",
+            ipv6_gateway=_shown_gateway(network, 6),
             dns_names=list_dns_names(record, endpoint) if network.name != BRIDGE else None,
         )
 
     def _reopen(self, network: NetworkRecord) -> None:
-        """Somebody removed the bridge: make it again, with the rules that speak of it by name."""
-        _log.warning(
-            "the bridge %s of network %s is gone: made again", network.bridge, network.name
-        )
-        self._catalog.open_bridge(network)
-        bridge.route_loopback(network.bridge)
+        """Somebody removed the device: make it again, with the rules that speak of it by name."""
+        self._catalog.open_device(network)
+        _log.warning("%s of network %s was gone: made again", network.device, network.name)
+        if network.bridge:
+            bridge.route_loopback(network.bridge)
 
     def _publish_ports(self, record: ContainerRecord, place: _Place) -> None:
         host = record.host_config
@@ -499,7 +503,7 @@ class Networks:
         servers = asked.dns or self._config.dns
         if not servers:
             servers = files.list_nameservers(read("/etc/resolv.conf"))
-        ways_out = any(not network.internal for network, _ in place.asked)
+        ways_out = any(network.leads_out for network, _ in place.asked)
         options = [*(asked.dns_options or self._config.dns_opts)]
         return View(
             networks=tuple(name for name in order_for_names(place.asked) if name != BRIDGE),
@@ -521,7 +525,7 @@ class Networks:
         place = _Place([])
         for name, endpoint in record.networks.items():
             network = self._catalog.find(name)
-            if network is not None and network.driver == "bridge" and endpoint.endpoint_id:
+            if network is not None and network.wired and endpoint.endpoint_id:
                 place.asked.append(Asked(network, endpoint))
                 self._publish_names(record, network, endpoint)
         if not place.asked:
@@ -569,7 +573,7 @@ class Networks:
         failure it has what it had. Raises as ``attach``, and PermissionDenied if it is on the
         network already.
         """
-        with ExitStack() as undo:
+        async with AsyncExitStack() as undo:
             undo.callback(os.close, namespace_fd)
             network = self._catalog.get(ref)
             place = self._places.get(record.id)
@@ -580,13 +584,17 @@ class Networks:
             undo.callback(self._leave, record, place, network)
             joined = self._join(record, network, asked)
             place.asked.append(Asked(network, joined))
-            interface = make_interface(network, joined, network.interface_prefix)
-            interface.reflected = bool(place.held.ports or record.host_config.port_bindings)
+            name = get_name(joined.driver_opts)
+            interface = make_interface(network, joined, name or network.interface_prefix)
+            interface.reflected = bool(
+                interface.bridge and (place.held.ports or record.host_config.port_bindings)
+            )
             before = list_ways(place.asked[:-1])
             after = list_ways(place.asked)
             changed = [way for way in after if way not in before]
-            await call_in_thread(partial(add_interface, namespace_fd, interface, changed))
-            undo.callback(remove_interface, interface.host_name)
+            work = partial(add_interface, namespace_fd, interface, changed, named=bool(name))
+            await call_in_thread(work)
+            undo.push_async_callback(self._unplug, network, joined, namespace_fd)
             if after != before:
                 self._move_ports(record, place)
             if is_named(place.asked) and place.resolver is None:
@@ -601,6 +609,17 @@ class Networks:
             undo.pop_all()
             os.close(namespace_fd)
         return self._now(place, record)
+
+    @staticmethod
+    async def _unplug(
+        network: NetworkRecord, endpoint: EndpointSettings, namespace_fd: int
+    ) -> None:
+        """Remove an endpoint's interface: by its end in the host, where it has one."""
+        if network.bridge:
+            remove_interface(host_interface(endpoint))
+            return
+        addresses = [*filter(None, (endpoint.ip_address, endpoint.global_ipv6_address))]
+        await call_in_thread(partial(remove_inside, namespace_fd, addresses))
 
     @staticmethod
     def _check_connect(record: ContainerRecord, place: _Place, network: NetworkRecord) -> None:
@@ -633,7 +652,7 @@ class Networks:
                 )
             before = list_ways(place.asked)
             network = self._catalog.get(name)
-            remove_interface(host_interface(endpoint))
+            await self._unplug(network, endpoint, namespace_fd)
             self._leave(record, place, network)
             after = list_ways(place.asked)
             if after != before:
@@ -699,6 +718,24 @@ class Networks:
                 f"container {ref} is {other.state.status}"
             )
         return other.id
+
+
+def _choose_mac(network: NetworkRecord, asked: str) -> str:
+    """Return the MAC address of an endpoint, "" where it is the parent's."""
+    if network.driver == "ipvlan":
+        if asked:
+            raise InvalidArgument("ipvlan interfaces do not support custom mac address assignment")
+        return ""
+    if network.driver == "macvlan" and network.link_mode == "passthru" and not asked:
+        return ""
+    mac = asked or bridge.make_mac()
+    check_mac(mac)
+    return mac
+
+
+def _shown_gateway(network: NetworkRecord, version: int) -> str:
+    gateway = network.route_gateway(version)
+    return gateway if gateway and any(ip_address(gateway).packed) else ""
 
 
 def _outside(address: str) -> str:

@@ -35,7 +35,16 @@ BRIDGE = "com.docker.network.bridge."
         ({"name": "shop"}, AlreadyExists, "network with name shop already exists"),
         ({"driver": "host"}, PermissionDenied, 'only one instance of "host" network is allowed'),
         ({"driver": "overlay"}, PermissionDenied, "This node is not a swarm manager"),
-        ({"driver": "macvlan"}, NotImplementedHere, "network driver macvlan"),
+        (
+            {"driver": "macvlan", "options": {"parent": "lo"}},
+            InvalidArgument,
+            "loopback interface is not a valid macvlan parent link",
+        ),
+        (
+            {"driver": "ipvlan", "options": {"ipvlan_mode": "l4"}},
+            InvalidArgument,
+            "requested ipvlan mode 'l4' is not valid, 'l2' mode is the ipvlan driver default",
+        ),
         ({"driver": "weave"}, NotFound, "could not find plugin weave in v1 plugin registry"),
         ({"ingress": True}, PermissionDenied, "Ingress network can only be global"),
         ({"scope": "swarm"}, Unavailable, "not a swarm manager"),
