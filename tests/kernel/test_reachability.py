@@ -49,6 +49,9 @@ PATIENCE_S = 0.4
 """How long what does not come about is waited for: everything here is on one machine."""
 
 ROUTED = {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}
+UNPROTECTED = {"com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"}
+ISOLATED = {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}
+TRUSTING = {"com.docker.network.bridge.trusted_host_interfaces": "eth7:uplink"}
 NO_ICC = {"com.docker.network.bridge.enable_icc": "false"}
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -57,6 +60,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "inner": {"subnet": "10.177.3.0/24", "internal": True},
     "apart": {"subnet": "10.177.4.0/24", "options": NO_ICC},
     "routed": {"subnet": "10.177.5.0/24", "options": ROUTED},
+    "unprotected": {"subnet": "10.177.6.0/24", "options": UNPROTECTED},
+    "isolated": {"subnet": "10.177.7.0/24", "options": ISOLATED, "internal": True},
+    "trusting": {"subnet": "10.177.8.0/24", "options": TRUSTING},
 }
 PORTS: dict[str, dict[str, list[PortBinding]]] = {
     "web": {
@@ -69,10 +75,13 @@ PORTS: dict[str, dict[str, list[PortBinding]]] = {
     "far": {"80/tcp": [PortBinding(host_port="8090")]},
     "open": {"80/tcp": [PortBinding(host_port="8095")]},
     "plain": {"80/tcp": [PortBinding(host_port="8070")]},
+    "bare": {"80/tcp": [PortBinding(host_port="8060")]},
+    "kind": {"80/tcp": [PortBinding(host_port="8061")]},
 }
 WHERE = {
     "web": "a", "near": "a", "other": "b", "in1": "inner", "in2": "inner", "far": "apart",
-    "lone": "apart", "open": "routed", "plain": "default",
+    "lone": "apart", "open": "routed", "plain": "default", "bare": "unprotected", "iso1": "isolated",
+    "iso2": "isolated", "kind": "trusting",
 }  # fmt: skip
 
 # who, how, what (container, its port), expected: None does not come about, else the client's
@@ -91,6 +100,12 @@ MATRIX: list[tuple[str, str, str, int, tuple[str, int], str | None]] = [
     ("outside", "tcp", "192.0.2.1", 8070, ("plain", 80), "192.0.2.9"),
     ("outside", "tcp", "open", 80, ("open", 80), "192.0.2.9"),
     ("outside", "tcp", "open", 84, ("open", 84), None),
+    ("outside", "tcp", "bare", 84, ("bare", 84), "192.0.2.9"),
+    ("outside", "tcp", "192.0.2.1", 8060, ("bare", 80), "192.0.2.9"),
+    ("outside", "tcp", "iso1", 84, ("iso1", 84), None),
+    ("outside", "tcp", "kind", 80, ("kind", 80), "192.0.2.9"),
+    ("outside", "tcp", "kind", 84, ("kind", 84), None),
+    ("outside", "tcp", "192.0.2.1", 8061, ("kind", 80), "192.0.2.9"),
     ("outside", "udp", "192.0.2.1", 8053, ("web", 80), "192.0.2.9"),
     ("outside", "udp", "192.0.2.1", 8054, ("web", 81), None),
     ("outside", "udp", "web", 80, ("web", 80), None),
@@ -111,6 +126,7 @@ MATRIX: list[tuple[str, str, str, int, tuple[str, int], str | None]] = [
     ("host", "tcp", "::1", 8070, ("plain", 80), "10.177.83.1"),
     ("host", "tcp", "web", 84, ("web", 84), "10.177.1.1"),
     ("host", "tcp", "in1", 84, ("in1", 84), "10.177.3.1"),
+    ("host", "tcp", "iso1", 84, ("iso1", 84), None),
     ("host", "udp", "127.0.0.1", 8053, ("web", 80), "10.177.1.1"),
     ("host", "udp", "127.0.0.1", 8054, ("web", 81), "10.177.1.1"),
     # from containers
@@ -141,6 +157,11 @@ MATRIX: list[tuple[str, str, str, int, tuple[str, int], str | None]] = [
     ("lone", "tcp", "far", 84, ("far", 84), None),
     ("lone", "tcp", "192.0.2.1", 8090, ("far", 80), "10.177.4.1"),  # but see ``bridged``
     ("lone", "tcp", "192.0.2.9", 7777, ("outside", 7777), "192.0.2.1"),
+    ("bare", "tcp", "192.0.2.9", 7777, ("outside", 7777), "192.0.2.1"),
+    ("web", "tcp", "kind", 80, ("kind", 80), None),
+    ("web", "tcp", "bare", 84, ("bare", 84), "10.177.6.1"),  # masqueraded
+    ("iso1", "tcp", "iso2", 84, ("iso2", 84), "10.177.7.2"),
+    ("iso1", "tcp", "192.0.2.1", 8080, ("web", 80), None),
     ("open", "tcp", "192.0.2.9", 7777, ("outside", 7777), "10.177.5.2"),
 ]  # fmt: skip
 

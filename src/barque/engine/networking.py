@@ -88,7 +88,7 @@ class Networking:
         used = {name for record in self.registry.records() for name in record.networks}
         removed = []
         for network in list(self.networks.list()):
-            if network.name in PREDEFINED or network.name in used:
+            if network.name in PREDEFINED or network.name in used or network.config_only:
                 continue
             if not match_labels(network.labels, filters):
                 continue

@@ -14,6 +14,7 @@ OPTION_HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
 OPTION_GATEWAY_MODE_4 = "com.docker.network.bridge.gateway_mode_ipv4"
 OPTION_GATEWAY_MODE_6 = "com.docker.network.bridge.gateway_mode_ipv6"
 OPTION_INHIBIT_4 = "com.docker.network.bridge.inhibit_ipv4"
+OPTION_TRUSTED = "com.docker.network.bridge.trusted_host_interfaces"
 OPTION_MTU = "com.docker.network.driver.mtu"
 OPTION_PREFIX = "com.docker.network.container_iface_prefix"
 OPTION_HOST_4 = "com.docker.network.host_ipv4"
@@ -79,6 +80,11 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     adopted: bool = False
     """The bridge, or parent, was there before us, and stays when the network goes."""
+
+    config_only: bool = False
+    """It holds settings for others, and nobody is on it."""
+    config_from: str = ""
+    """The name of the network whose settings it took."""
 
     def find_pool(self, version: int) -> IpamConfig | None:
         """Return the subnet of IP ``version``, if the network has one."""
@@ -153,6 +159,11 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     def interface_prefix(self) -> str:
         """What the names of interfaces in containers begin with."""
         return self.options.get(OPTION_PREFIX) or "eth"
+
+    @property
+    def trusted(self) -> list[str]:
+        """The host's interfaces by which published ports are reached at containers' addresses."""
+        return [name for name in self.options.get(OPTION_TRUSTED, "").split(":") if name]
 
     def gateway_mode(self, version: int) -> str:
         """Return the mode of IP ``version``: a GatewayMode."""

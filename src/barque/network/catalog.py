@@ -41,7 +41,12 @@ from barque.models.network import (
 from barque.network import bridge, files, parents
 from barque.network.config import AddressPool, NetworkConfig
 from barque.network.containerfiles import read
-from barque.network.definition import check_request, parse_pools, wanted_versions
+from barque.network.definition import (
+    check_request,
+    parse_pools,
+    take_configuration,
+    wanted_versions,
+)
 from barque.network.endpoints import BRIDGE
 from barque.network.ipam import (
     Addresses,
@@ -210,7 +215,9 @@ class Catalog:
         for _ in range(_ATTEMPTS):
             record = self.plan(request)
             self.add(record)
-            chosen = [ip_network(pool.subnet) for pool in record.ipam if not pool.given]
+            chosen = [
+                ip_network(pool.subnet) for pool in record.ipam if record.wired and not pool.given
+            ]
             if not any(bridge.find_conflict(subnet, record.device) for subnet in chosen):
                 return record
             self.discard(record)
@@ -224,8 +231,15 @@ class Catalog:
         Raises what ``check_request`` raises, PermissionDenied where a subnet is taken,
         FailedPrecondition where none is free.
         """
-        check_request(request, self._records.values())
+        records = self._records.values()
+        check_request(request, records)
+        taken = request.config_from.network if request.config_from else ""
+        if taken:
+            request = structs.replace(take_configuration(request, records), config_from=None)
+            check_request(request, records)
         asked = parse_pools(request)
+        if request.config_only:
+            return _configuration(request, list(asked.values()))
         driver = request.driver if request.driver in WITH_PARENT else "bridge"
         record = _new_record(request.name, driver)
         options = dict(request.options or {})
@@ -239,6 +253,7 @@ class Catalog:
             record,
             internal=request.internal,
             attachable=request.attachable,
+            config_from=taken,
             enable_ipv4=enabled[4],
             enable_ipv6=enabled[6],
             ipam=pools,
@@ -289,8 +304,9 @@ class Catalog:
         """Record a network, then make its bridge; nothing is left if that fails."""
         self._save(record)
         try:
-            self.open_device(record)
-            self._open_addresses(record, [])
+            if record.wired:
+                self.open_device(record)
+                self._open_addresses(record, [])
         except BaseException:
             self.discard(record)
             raise
@@ -300,7 +316,11 @@ class Catalog:
 
         Raises FailedPrecondition if something else is still on the bridge.
         """
-        if record.parent:
+        if not record.wired:
+            in_use = any(other.config_from == record.name for other in self._records.values())
+            if in_use:
+                raise PermissionDenied(f'configuration network "{record.name}" is in use')
+        elif record.parent:
             self._let_go_of_parent(record)
         elif record.adopted:
             bridge.take_addresses(record.bridge, [pool.gateway_cidr for pool in record.ipam])
@@ -333,7 +353,7 @@ class Catalog:
         return [
             ip_network(pool.subnet)
             for record in self._records.values()
-            if record.name != but
+            if record.name != but and not record.config_only
             for pool in record.ipam
         ]
 
@@ -409,6 +429,28 @@ class Catalog:
     def holders(self) -> frozenset[ContainerId]:
         """Return who holds an address."""
         return frozenset(self._held)
+
+
+def _configuration(request: NetworkRequest, pools: Sequence[IpamConfig]) -> NetworkRecord:
+    """Return the record of a network that holds settings: as they were given, nothing chosen."""
+    enabled = wanted_versions(request)
+    given = {pool.subnet: pool for pool in (request.ipam.config if request.ipam else None) or ()}
+    return structs.replace(
+        _new_record(request.name, "null"),
+        config_only=True,
+        enable_ipv4=enabled[4],
+        enable_ipv6=enabled[6],
+        ipam=[
+            structs.replace(
+                pool, gateway=given[pool.subnet].gateway if pool.subnet in given else ""
+            )
+            for pool in pools
+            if pool.subnet
+        ],
+        ipam_options=request.ipam.options if request.ipam else None,
+        options=dict(request.options or {}),
+        labels=dict(request.labels or {}),
+    )
 
 
 def _new_record(name: str, driver: str) -> NetworkRecord:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 
+from msgspec import structs
+
 from barque.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -37,6 +39,7 @@ from barque.models.network import (
     OPTION_MTU,
     OPTION_PARENT,
     OPTION_PREFIX,
+    OPTION_TRUSTED,
     TRUE,
     WITH_PARENT,
     IpamConfig,
@@ -51,7 +54,7 @@ _ENABLE_6 = "com.docker.network.enable_ipv6"
 _BOOLEANS = (OPTION_ICC, OPTION_MASQUERADE, OPTION_INHIBIT_4, _ENABLE_4, _ENABLE_6)
 _KNOWN = frozenset({
     *_BOOLEANS, OPTION_BRIDGE, OPTION_GATEWAY_MODE_4, OPTION_GATEWAY_MODE_6, OPTION_HOST_4,
-    OPTION_HOST_6, OPTION_HOST_BINDING, OPTION_MTU, OPTION_PREFIX,
+    OPTION_HOST_6, OPTION_HOST_BINDING, OPTION_MTU, OPTION_PREFIX, OPTION_TRUSTED,
     "com.docker.network.bridge.default_bridge",
     "com.docker.network.advertise_addr_nmsgs", "com.docker.network.advertise_addr_ms",
 })  # fmt: skip
@@ -75,11 +78,7 @@ def check_request(request: NetworkRequest, others: Iterable[NetworkRecord]) -> N
     if any(other.name == request.name for other in others):
         raise AlreadyExists(f"network with name {request.name} already exists")
     _check_driver(request)
-    if request.config_only or (request.config_from and request.config_from.network):
-        raise NotImplementedHere(
-            "networks that hold or take a configuration only (--config-only, --config-from) are "
-            "not implemented in this version of barque: give the settings with the network"
-        )
+    _check_configuration(request)
     if request.ingress:
         raise PermissionDenied("Ingress network can only be global scope network")
     if request.scope not in {"", "local"}:
@@ -91,11 +90,70 @@ def check_request(request: NetworkRequest, others: Iterable[NetworkRecord]) -> N
         raise NotFound(
             f"could not find plugin {ipam.driver} in v1 plugin registry: plugin not found"
         )
+    if request.config_only:
+        return  # its options are those of a driver that is not known yet
     if request.driver in WITH_PARENT:
         _check_parent(request, others)
     else:
         _check_options(request)
         _check_bridge_name(request, others)
+
+
+def _check_configuration(request: NetworkRequest) -> None:
+    taken = bool(request.config_from and request.config_from.network)
+    if request.config_only:
+        if request.ingress or request.internal or request.attachable or request.scope:
+            raise PermissionDenied(
+                "configuration network can only contain network specific fields. Network operator "
+                "fields like [ ingress | internal | attachable | scope ] are not supported."
+            )
+        if taken:
+            raise PermissionDenied(
+                "a configuration network cannot depend on another configuration network"
+            )
+    if not taken:
+        return
+    ipam = request.ipam or Ipam()
+    if request.labels or request.enable_ipv6 or ipam.config or ipam.options:
+        raise PermissionDenied(
+            "user specified configurations are not supported if the network depends on a "
+            "configuration network"
+        )
+    if request.options:
+        raise PermissionDenied(
+            "network driver options are not supported if the network depends on a configuration "
+            "network"
+        )
+
+
+def take_configuration(request: NetworkRequest, others: Iterable[NetworkRecord]) -> NetworkRequest:
+    """Return the request with the settings of the network that it takes them from.
+
+    Raises NotFound if there is none of that name that holds settings.
+    """
+    wanted = request.config_from.network if request.config_from else ""
+    if not wanted:
+        return request
+    for other in others:
+        if other.config_only and wanted in (other.name, other.id):
+            pools = [
+                IpamPool(
+                    subnet=pool.subnet,
+                    ip_range=pool.ip_range,
+                    gateway=pool.gateway,
+                    auxiliary_addresses=pool.auxiliary,
+                )
+                for pool in other.ipam
+            ]
+            return structs.replace(
+                request,
+                enable_ipv4=other.enable_ipv4,
+                enable_ipv6=other.enable_ipv6,
+                ipam=Ipam(options=other.ipam_options, config=pools),
+                options=other.options,
+                labels=other.labels,
+            )
+    raise NotFound(f'configuration network "{wanted}" not found')
 
 
 def _check_driver(request: NetworkRequest) -> None:
@@ -174,6 +232,9 @@ def _check_options(request: NetworkRequest) -> None:
     for name, version in ((OPTION_HOST_BINDING, 0), (OPTION_HOST_4, 4), (OPTION_HOST_6, 6)):
         if value := options.get(name, ""):
             _parse_address(name, value, version)
+    for device in filter(None, options.get(OPTION_TRUSTED, "").split(":")):
+        if not _DEVICE.fullmatch(device):
+            raise InvalidArgument(f"invalid {OPTION_TRUSTED}: {device!r} is no interface's name")
     prefix = options.get(OPTION_PREFIX, "")
     if prefix and not _PREFIX.fullmatch(prefix):
         raise InvalidArgument(f"invalid {OPTION_PREFIX} {prefix!r}: 1 to 12 characters of a name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from barque.errors import InvalidArgument
+from barque.errors import InvalidArgument, PermissionDenied
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.launch import Interface
@@ -65,8 +65,17 @@ def list_asked(record: ContainerRecord, get: Callable[[str], NetworkRecord]) -> 
     return asked
 
 
+def check_usable(network: NetworkRecord) -> None:
+    """Refuse to have anybody on a network that only holds settings (PermissionDenied)."""
+    if network.config_only:
+        raise PermissionDenied(
+            f"cannot create endpoint on configuration-only network {network.name}"
+        )
+
+
 def check_joinable(network: NetworkRecord) -> None:
     """Refuse to have networks ``host`` and ``none`` beside others (InvalidArgument)."""
+    check_usable(network)
     if network.driver == "host":
         raise InvalidArgument(
             "cannot connect container to host network - container must be created in host "

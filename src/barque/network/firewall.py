@@ -12,6 +12,7 @@ peers            bridge . bridge               from which bridge to which connec
 routed           bridge                        may be pinged from elsewhere
 subnets4, …6     subnet                        nobody but its bridge sends to its addresses
 local4, …6       subnet . bridge               where a subnet is at home
+direct4, …6      subnet . interface            from where published ports are reached there
 masquerade4, …6  subnet                        takes the host's address when it leaves home
 source4, …6      subnet : address              takes this address instead
 open4, …6        address . protocol . port     a published port of a container
@@ -118,6 +119,8 @@ def network_elements(networks: Iterable[NetworkRecord]) -> dict[str, list[str]]:
         for pool in network.ipam:
             mode, version = network.gateway_mode(pool.version), pool.version
             put(f"local{version}", f"{pool.subnet} . {bridge}")
+            for device in network.trusted:
+                put(f"direct{version}", f'{pool.subnet} . "{device}"')
             if mode in {"nat", "isolated"} or network.internal:
                 put(f"subnets{version}", pool.subnet)
             source = network.options.get(OPTION_HOST_4 if version == 4 else OPTION_HOST_6, "")
@@ -142,6 +145,7 @@ _SETS = """
 _SETS_OF = """
   set subnets@ { type ADDRESS; flags interval; $subnets@ }
   set local@ { type ADDRESS . ifname; flags interval; $local@ }
+  set direct@ { type ADDRESS . ifname; flags interval; $direct@ }
   set masquerade@ { type ADDRESS; flags interval; $masquerade@ }
   map source@ { type ADDRESS : ADDRESS; flags interval; $source@ }
   set open@ { type ADDRESS . inet_proto . inet_service; $open@ }
@@ -153,6 +157,8 @@ _RULES = """
   chain raw {
     type filter hook prerouting priority raw; policy accept;
     iifname @guarded ip daddr 127.0.0.0/8 drop
+    ip daddr . iifname @direct4 accept
+    ip6 daddr . iifname @direct6 accept
     ip daddr @subnets4 ip daddr . iifname != @local4 fib daddr oifname @homes drop
     ip6 daddr @subnets6 ip6 daddr . iifname != @local6 fib daddr oifname @homes drop
   }
@@ -212,7 +218,7 @@ _NAMES = tuple(
     ["guarded", "homes", "bridges", "internal", "routed", "peers"]
     + [
         f"{name}{version}"
-        for name in ("subnets", "local", "masquerade", "source", "open", "any", "one")
+        for name in ("subnets", "local", "direct", "masquerade", "source", "open", "any", "one")
         for version in (4, 6)
     ]
 )

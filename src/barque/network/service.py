@@ -56,6 +56,7 @@ from barque.network.endpoints import (
     Asked,
     Target,
     check_joinable,
+    check_usable,
     choose_gateway,
     find_target,
     host_interface,
@@ -278,6 +279,7 @@ class Networks:
             return Attachment(sandbox_id=sandbox_id)
         asked = list_asked(record, self._catalog.get)
         for network, endpoint in asked:
+            check_usable(network)
             check_endpoint(network.name, endpoint)
         main = asked[0].network
         if not main.wired:
