@@ -43,6 +43,7 @@ import asyncio
 import errno
 import logging
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -63,6 +64,9 @@ _AGAIN_S = 1.0
 _log = logging.getLogger("barque.network")
 
 
+_Element = tuple[str, tuple[str, ...], tuple[str, ...]]
+
+
 class Port(NamedTuple):
     """A published port: ``host_ip`` (0.0.0.0 and :: are all) to a container's address.
 
@@ -76,7 +80,7 @@ class Port(NamedTuple):
     port: int
     translated: bool = True
 
-    def elements(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    def elements(self) -> list[_Element]:
         """Return (set, key, data) of the elements that stand for it."""
         version = 6 if ":" in self.address else 4
         opened = (f"open{version}", (self.address, self.protocol, str(self.port)), ())
@@ -277,6 +281,8 @@ class Firewall:
         self.table = table
         self._networks = networks
         self._ports: dict[Port, None] = {}
+        self._opened: Counter[_Element] = Counter()
+        """How many ports open the same port of a container: it is published several times."""
         self._lock = asyncio.Lock()
         self._applying = False
         self._missed: list[tuple[bool, list[Port]]] = []
@@ -293,11 +299,13 @@ class Firewall:
     def replace_ports(self, ports: Iterable[Port]) -> None:
         """Know these ports and no others, from the next ``apply`` on."""
         self._ports = dict.fromkeys(ports)
+        self._opened = Counter(port.elements()[0] for port in self._ports)
 
     def publish(self, ports: Iterable[Port]) -> None:
         """Let the ports be reached, at once. Raises KernelError."""
         new = [port for port in ports if port not in self._ports]
         self._ports.update(dict.fromkeys(new))
+        self._opened.update(port.elements()[0] for port in new)
         self._change(new, add=True)
 
     def withdraw(self, ports: Iterable[Port]) -> None:
@@ -305,6 +313,10 @@ class Firewall:
         gone = [port for port in ports if port in self._ports]
         for port in gone:
             del self._ports[port]
+            opened = port.elements()[0]
+            self._opened[opened] -= 1
+            if not self._opened[opened]:
+                del self._opened[opened]
         self._change(gone, add=False)
 
     def _change(self, ports: list[Port], *, add: bool) -> None:
@@ -315,13 +327,12 @@ class Firewall:
         if self._socket is None:
             self._socket = nftables.Nftables()
         change = self._socket.add if add else self._socket.delete
-        opened = {port.elements()[0] for port in self._ports}
         elements = [
             packed
             for port in ports
             for element, packed in zip(port.elements(), pack_port(port), strict=True)
             # A container's port that is published twice is open until both are gone.
-            if add or element not in opened
+            if add or element not in self._opened
         ]
         try:
             change(self.table, dict.fromkeys(elements))
