@@ -371,3 +371,20 @@ def check_answers(engine: Engine) -> None:
         assert said == "yes", network
     with urllib.request.urlopen("http://127.0.0.1:8080/", timeout=5) as answer:
         assert answer.read() == b"yes\n"
+
+
+@isolated
+def test_a_host_without_any_network(tmp_path: Path) -> None:
+    """Containers start and find each other; other names fail, and say so at once."""
+    archive = write_busybox_tar(tmp_path / "busybox.tar")
+    with open_barqued() as engine:
+        engine.docker("import", "--change", 'CMD ["sh"]', str(archive), "busybox")
+        engine.docker("network", "create", "own")
+        engine.docker(
+            "run", "-d", "--name", "peer", "--network", "own", "-p", "80", "busybox", "top"
+        )
+        inside = ("run", "--rm", "--network", "own", "busybox")
+        assert engine.docker(*inside, "ping", "-c", "1", "-W", "5", "peer")
+        unknown = engine.cli(*inside, "nslookup", "example.com")
+        assert unknown.returncode
+        assert "SERVFAIL" in unknown.stdout

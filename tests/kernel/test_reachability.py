@@ -482,6 +482,45 @@ def test_rules_come_back_when_somebody_takes_them_away(tmp_path: Path) -> None:
 
 
 @isolated
+def test_bridges_come_back_when_somebody_takes_them_away(tmp_path: Path) -> None:
+    """With their addresses and their containers, as if nothing had been."""
+
+    async def check() -> None:
+        world = await make_world(tmp_path)
+        for name in ("a", "inner", "apart", "bridge"):
+            device = world.networks.get(name).bridge
+            process = await asyncio.create_subprocess_exec("ip", "link", "delete", device)
+            assert await process.wait() == 0
+        begin = time.monotonic()
+        while await world.probe("near", "tcp", "web", 80, ("web", 80)) is None:
+            assert time.monotonic() - begin < 5
+        differences = await list_differences(world)
+        assert not differences, "\n".join(differences)
+        world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_pools_that_are_used_up(tmp_path: Path) -> None:
+    async def check() -> None:
+        pools = [AddressPool(base="10.178.0.0/23", size=24)]
+        config = NetworkConfig(bridge="none", default_address_pools=pools)
+        networks = Networks(Database(tmp_path / "barque.db"), config, lambda _: container())
+        await networks.setup()
+        for name in ("a", "b"):
+            await networks.create(NetworkRequest(name=name))
+        with pytest.raises(BarqueError, match="all predefined address pools have been fully sub"):
+            await networks.create(NetworkRequest(name="c"))
+        assert [network.name for network in networks.list()] == ["a", "b", "host", "none"]
+        await networks.remove("a")
+        assert (await networks.create(NetworkRequest(name="c"))).subnet == "10.178.0.0/24"
+        networks.close()
+
+    run(check())
+
+
+@isolated
 def test_ports_go_with_their_container(tmp_path: Path) -> None:
     async def check() -> None:
         world = await make_world(tmp_path)

@@ -50,6 +50,7 @@ NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 
 # rtnetlink.h
+RTMGRP_LINK = 1
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
 RTM_GETLINK = 18
@@ -587,6 +588,51 @@ class Netlink:
                     raise KernelError(operation, code)
                 return
             yield payload
+
+
+class LinkMonitor:
+    """Hears when interfaces of the calling thread's network namespace are removed."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            )
+            self._socket.bind((0, RTMGRP_LINK))
+        except OSError as error:
+            raise KernelError("socket", error.errno or 0, "RTMGRP_LINK") from error
+
+    def fileno(self) -> int:
+        """Return the descriptor, readable when there is news."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def read_removals(self) -> bool:
+        """Read all news; say whether an interface may have been removed.
+
+        News that were lost may have been of that.
+        """
+        removed = False
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return removed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError("recv", error.errno or 0, "news of links") from error
+                removed = True
+                continue
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
+                if length < _HEADER.size:
+                    break
+                removed |= kind == RTM_DELLINK
+                offset += (length + 3) & ~3
 
 
 def _explanation(flags: int, payload: bytes) -> str:

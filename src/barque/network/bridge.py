@@ -15,6 +15,8 @@ from barque.kernel.netlink import (
     add_bridge,
     delete_address,
     delete_link,
+    isolate_port,
+    reflect_port,
     set_link,
 )
 from barque.network.config import AddressPool
@@ -101,6 +103,28 @@ def has_device(name: str) -> bool:
     """Whether the host has a network interface of this name."""
     with Netlink() as netlink:
         return netlink.find_index(name) is not None
+
+
+def list_missing(names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that the host has no interface of."""
+    with Netlink() as netlink:
+        return [name for name in names if netlink.find_index(name) is None]
+
+
+def plug(name: str, port: str, *, isolated: bool, reflected: bool) -> None:
+    """Make ``port``, a container's end in the host, a port of the bridge again.
+
+    Nothing happens where there is no such interface any more.
+    """
+    with Netlink() as netlink:
+        index = netlink.find_index(port)
+        if index is None:
+            return
+        netlink.execute(set_link(index, up=True, master=netlink.index(name)))
+        if isolated:
+            netlink.execute(isolate_port(index))
+        if reflected:
+            netlink.execute(reflect_port(index))
 
 
 def delete_bridge(name: str, *, leaving: bool = False) -> bool:

@@ -33,6 +33,7 @@ from pathlib import Path
 from msgspec import structs
 
 from barque.errors import (
+    BarqueError,
     Conflict,
     FailedPrecondition,
     InvalidArgument,
@@ -40,16 +41,17 @@ from barque.errors import (
     PermissionDenied,
 )
 from barque.kernel.conntrack import forget_udp
+from barque.kernel.netlink import LinkMonitor
 from barque.models.api import EndpointSettings, NetworkRequest
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
 from barque.models.launch import Interface
 from barque.models.network import OPTION_HOST_BINDING, NetworkRecord
-from barque.network import bridge, files, firewall, parents
+from barque.network import bridge, firewall, parents
 from barque.network.attachment import Attachment
 from barque.network.catalog import Catalog
 from barque.network.config import NetworkConfig
-from barque.network.containerfiles import ContainerFiles, read
+from barque.network.containerfiles import ContainerFiles
 from barque.network.endpointoptions import get_name
 from barque.network.endpoints import (
     BRIDGE,
@@ -68,6 +70,7 @@ from barque.network.endpoints import (
     order_for_names,
 )
 from barque.network.firewall import Firewall
+from barque.network.hostservers import HostServers
 from barque.network.modes import CONTAINER_PREFIX, DEFAULT_MODES, PREDEFINED
 from barque.network.names import Named, Names
 from barque.network.namespaces import (
@@ -130,6 +133,8 @@ class Networks:
         self._changing = asyncio.Lock()
         self._forgetting: set[asyncio.Task[None]] = set()
         self._files = ContainerFiles(config, self._catalog.find, containers)
+        self._host_servers = HostServers()
+        self._links: LinkMonitor | None = None
         self.obstacles: list[str] = []
         """Warnings about other firewalls of this host that stop our traffic."""
 
@@ -153,7 +158,32 @@ class Networks:
         if not any(network.driver == "bridge" for network in self._catalog.list()):
             return
         await self._enforce()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Mend what others take away: rules, bridges. Idempotent."""
         self._firewall.watch()
+        if self._links is None:
+            self._links = LinkMonitor()
+            asyncio.get_running_loop().add_reader(self._links.fileno(), self._on_removals)
+
+    def _unwatch(self) -> None:
+        self._firewall.close()
+        if self._links is not None:
+            asyncio.get_running_loop().remove_reader(self._links.fileno())
+            self._links.close()
+            self._links = None
+
+    def _on_removals(self) -> None:
+        """Make bridges that somebody removed again, and plug their containers in."""
+        if self._links is None or not self._links.read_removals():
+            return
+        bridges = {network.bridge: network for network in self._catalog.list() if network.bridge}
+        for name in bridge.list_missing(bridges):
+            try:
+                self._reopen(bridges[name])
+            except BarqueError as error:
+                _log.error("network %s: %s", bridges[name].name, error)
 
     async def _enforce(self) -> None:
         """Put the rules in force, then what is safe under them only."""
@@ -178,7 +208,7 @@ class Networks:
 
     def close(self) -> None:
         """Let go of sockets. Networks and containers go on, resolvers wait for the next engine."""
-        self._firewall.close()
+        self._unwatch()
         self._relay.close()
         for place in self._places.values():
             place.held.close()
@@ -190,7 +220,7 @@ class Networks:
         For uninstalling. Nothing is removed while a container is on a bridge. A stopping
         engine does not call this: containers outlive it.
         """
-        self._firewall.close()
+        self._unwatch()
         for record in self._catalog.list():
             if record.adopted:
                 continue
@@ -223,7 +253,7 @@ class Networks:
             except BaseException:
                 self._catalog.discard(record)
                 raise
-            self._firewall.watch()
+            self._watch()
             await self.look_for_obstacles()
         return record
 
@@ -368,8 +398,18 @@ class Networks:
         """Somebody removed the device: make it again, with the rules that speak of it by name."""
         self._catalog.open_device(network)
         _log.warning("%s of network %s was gone: made again", network.device, network.name)
-        if network.bridge:
-            bridge.route_loopback(network.bridge)
+        if not network.bridge:
+            return
+        bridge.route_loopback(network.bridge)
+        for place in self._places.values():
+            for joined, endpoint in place.asked:
+                if joined.name == network.name:
+                    bridge.plug(
+                        network.bridge,
+                        host_interface(endpoint),
+                        isolated=not network.icc,
+                        reflected=bool(place.held.ports),
+                    )
 
     def _publish_ports(self, record: ContainerRecord, place: _Place) -> None:
         host = record.host_config
@@ -503,8 +543,6 @@ class Networks:
         asked = record.host_config
         inside = bool(asked.dns)
         servers = asked.dns or self._config.dns
-        if not servers:
-            servers = files.list_nameservers(read("/etc/resolv.conf"))
         ways_out = any(network.leads_out for network, _ in place.asked)
         options = [*(asked.dns_options or self._config.dns_opts)]
         return View(
@@ -517,6 +555,7 @@ class Networks:
             upstreams=tuple(Upstream(server, inside) for server in servers)
             if ways_out or inside
             else (),
+            host_servers=self._host_servers if ways_out and not servers else None,
             keep_single_labels=any(
                 option.startswith("ndots:") and option != "ndots:0" for option in options
             ),
