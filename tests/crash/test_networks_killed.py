@@ -233,11 +233,15 @@ def meet(engine: Engine, chance: random.Random) -> None:
 
 
 def reach(name: str, address: str) -> None:
-    """Resolve a name as a program in a container does, and connect to a server there."""
+    """Resolve a name as a program in a container does, and connect to a server there.
+
+    In a network namespace the engine cannot raise the kernel's limit of 1024 neighbours (of all
+    containers together): where it is reached, packets are dropped until the oldest are forgotten.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.settimeout(5)
         asking.sendto(DNSRecord.question(name).pack(), ("127.0.0.11", 53))
         answer = DNSRecord.parse(asking.recv(1500))
     assert [str(entry.rdata) for entry in answer.rr] == [address], name
-    with socket.create_connection((address, 80), timeout=5):
+    with socket.create_connection((address, 80), timeout=60):
         pass

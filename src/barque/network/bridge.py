@@ -24,6 +24,8 @@ from barque.network.ipam import AnyAddress, AnyNetwork, choose_subnet, find_over
 
 _SYS_NET = Path("/proc/sys/net")
 _ATTEMPTS = 16
+_NEIGHBOURS = (("gc_thresh3", 65536), ("gc_thresh2", 49152))
+"""What dockerd sets for overlay networks: how many at most, and from where on it forgets."""
 _CONTAINERS_END = re.compile(r"veth[0-9a-f]{7}")
 _EXHAUSTED = (
     "all predefined address pools have been fully subnetted: every one overlaps a route of this "
@@ -195,6 +197,24 @@ def enable_forwarding(*, ipv6: bool = False) -> None:
         _write(_SYS_NET / "ipv6/conf/all/forwarding", "1")
     else:
         _write(_SYS_NET / "ipv4/ip_forward", "1")
+
+
+def raise_neighbour_limits() -> None:
+    """Let the kernel know more neighbours than its default of 1024, at no cost while there are few.
+
+    It counts those of all network namespaces together: some hundred containers that talk to each
+    other fill it, and then packets are dropped. Limits that are higher already stay; in a
+    namespace other than the host's there are none to be seen, and nothing happens.
+    """
+    for family in ("ipv4", "ipv6"):
+        for key, least in _NEIGHBOURS:
+            path = _SYS_NET / family / "neigh/default" / key
+            try:
+                enough = int(path.read_text()) >= least
+            except FileNotFoundError:
+                continue
+            if not enough:
+                _write(path, str(least))
 
 
 def has_ipv6() -> bool:

@@ -192,6 +192,11 @@ class Networks:
         for network in bridges:
             if bridge.has_device(network.bridge):
                 bridge.route_loopback(network.bridge)
+        if bridges:
+            try:
+                bridge.raise_neighbour_limits()
+            except KernelError as error:
+                _log.warning("hundreds of containers may be too many for this kernel: %s", error)
         if self._config.ip_forward and bridges:
             bridge.enable_forwarding()
             if any(network.enable_ipv6 for network in bridges):
