@@ -10,6 +10,7 @@ from bench import (
     fleet,
     idle,
     images,
+    isolation,
     lifecycle,
     networks,
     oci,
@@ -38,4 +39,5 @@ GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
     "images": images.measure,
     "fleet": fleet.measure,
     "oci": oci.measure,
+    "isolation": isolation.measure,
 }

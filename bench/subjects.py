@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bench.disk import open_disk
 from bench.targets import IMAGE, Bare, EngineTarget, Podman, Target, build, call
 from support import rootfs
 from support.engine import open_barqued, open_dockerd
@@ -49,6 +50,7 @@ class Subjects:
 def open_subjects(names: Sequence[str]) -> Iterator[Subjects]:
     """Start the targets called ``names`` with the image loaded, and remove them afterwards."""
     with ExitStack() as stack:
+        stack.enter_context(open_disk())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         archive = rootfs.write_busybox_tar(folder / "busybox.tar")
         engines = []

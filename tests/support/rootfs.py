@@ -15,6 +15,15 @@ import tarfile
 from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
+SYSTEMD = Path("/lib/systemd/systemd")
+_SYSTEMD_PROGRAMS = (
+    str(SYSTEMD),
+    "/lib/systemd/systemd-cgroups-agent",
+    "/lib/systemd/systemd-executor",
+    "/lib/systemd/systemd-journald",
+    "/lib/systemd/systemd-shutdown",
+    "/bin/systemctl",
+)
 
 _FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n"
@@ -72,6 +81,27 @@ def write_busybox_tar(target: Path) -> Path:
             entry.type = tarfile.SYMTYPE
             entry.linkname = "busybox"
             archive.addfile(entry)
+    return target
+
+
+def systemd_is_here() -> bool:
+    """Whether the machine has a systemd to make an image of."""
+    return SYSTEMD.exists() and busybox_is_here()
+
+
+def write_systemd_tar(target: Path) -> Path:
+    """Write a small system with systemd as init to ``target``: BusyBox, systemd, its libraries."""
+    write_busybox_tar(target)
+    programs = [path for path in map(Path, _SYSTEMD_PROGRAMS) if path.exists()]
+    listed = subprocess.run(["ldd", *programs], check=True, capture_output=True, text=True).stdout
+    libraries = {Path(word) for word in listed.split() if word.startswith("/") and ":" not in word}
+    with tarfile.open(target, "a", dereference=True) as archive:
+        for path in sorted({*programs, *libraries, Path("/lib/systemd/system")}):
+            archive.add(path, str(path).lstrip("/"))
+        archive.addfile(tarfile.TarInfo("etc/machine-id"))
+        init = tarfile.TarInfo("sbin/init")
+        init.type, init.linkname = tarfile.SYMTYPE, str(SYSTEMD)
+        archive.addfile(init)
     return target
 
 

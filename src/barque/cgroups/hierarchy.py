@@ -55,7 +55,7 @@ def open_cgroup(path: str) -> Cgroup:
     """
     mounted = hierarchies()
     if cgroup_version() == 1:
-        return CgroupV1(path, mounted.v1)
+        return CgroupV1(path, mounted.v1, mounted.v2)
     if not mounted.v2:
         raise FailedPrecondition(
             "no control groups are mounted on this host: mount -t cgroup2 none /sys/fs/cgroup"

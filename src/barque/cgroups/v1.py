@@ -40,10 +40,15 @@ _BLOCK_FIGURES = {
 
 
 class CgroupV1:
-    """One path in all hierarchies. ``hierarchies`` is mount point by controller."""
+    """One path in all hierarchies. ``hierarchies`` is mount point by controller.
 
-    def __init__(self, path: str, hierarchies: dict[str, str]) -> None:
+    ``unified`` is where version 2's is mounted beside them, if it is. We make no groups there,
+    but a systemd in a container does, below the same path.
+    """
+
+    def __init__(self, path: str, hierarchies: dict[str, str], unified: str = "") -> None:
         self.path = path
+        self._unified = unified
         self._hierarchies = hierarchies
         self._mounts = tuple(dict.fromkeys(hierarchies.values()))
 
@@ -117,7 +122,18 @@ class CgroupV1:
         carry_out(settings, self.directory, undo=undo)
         for allow, group in groupby(resources.devices, lambda rule: rule.allow):
             words = [word for rule in group for word in _device_words(rule)]
+            if allow and "a" in words and self._has_all_devices_there_are():
+                continue
             write(self.directory("devices"), "devices.allow" if allow else "devices.deny", *words)
+
+    def _has_all_devices_there_are(self) -> bool:
+        """Whether the group has what the one above it has: in a container that is not all.
+
+        The kernel refuses to give more than that.
+        """
+        directory = self.directory("devices")
+        above = read(os.path.dirname(directory), "devices.list")
+        return above != "a *:* rwm" and read(directory, "devices.list") == above
 
     def _has(self, controller: str, file: str) -> bool:
         mount = self._hierarchies.get(controller)
@@ -295,6 +311,19 @@ class CgroupV1:
         deadline = time.monotonic() + timeout_s
         for directory in self._directories():
             remove_tree(directory, deadline)
+        if self._unified and os.path.isdir(self._unified + self.path):
+            self._remove_unified(deadline)
+
+    def _remove_unified(self, deadline: float) -> None:
+        """Remove what a systemd made on version 2's hierarchy, up to where others have groups."""
+        remove_tree(self._unified + self.path, deadline)
+        above = os.path.dirname(self.path)
+        while above != "/":
+            try:
+                os.rmdir(self._unified + above)
+            except OSError:
+                return
+            above = os.path.dirname(above)
 
 
 def _device_words(rule: oci.DeviceRule) -> list[str]:

@@ -15,32 +15,23 @@ from barque.content.store import ContentStore
 from barque.daemon.config import DEFAULT_EXEC_ROOT, Config
 from barque.daemon.locks import hold_directories, pid_file
 from barque.daemon.sockets import open_listeners
-from barque.engine.defaults import ContainerDefaults
+from barque.engine.defaults import ContainerDefaults, own_ulimits
 from barque.engine.engine import Engine, EngineConfig, build_engine
 from barque.engine.facts import HostFacts
 from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
-from barque.engine.seccomp import BUILTIN, UNCONFINED, SeccompProfiles, check_profile
+from barque.engine.seccomp import SeccompProfiles, check_profile
+from barque.engine.security import BUILTIN, UNCONFINED
 from barque.engine.shims import ShimHost
 from barque.errors import InvalidArgument, KernelError
 from barque.images.service import ImageService
 from barque.models.api import LogConfig
 from barque.network.service import Networks
 from barque.shim.launcher import Spawner
-from barque.snapshots.btrfs import BtrfsSnapshotter
-from barque.snapshots.overlay import OverlaySnapshotter
-from barque.snapshots.vfs import VfsSnapshotter
+from barque.snapshots.choice import choose_snapshotter
 from barque.store.containers import ContainerStore
 from barque.store.database import Database
 
-_Driver = type[OverlaySnapshotter] | type[VfsSnapshotter] | type[BtrfsSnapshotter]
-_SNAPSHOTTERS: dict[str, _Driver] = {
-    "": OverlaySnapshotter,
-    "overlay": OverlaySnapshotter,
-    "overlay2": OverlaySnapshotter,
-    "vfs": VfsSnapshotter,
-    "btrfs": BtrfsSnapshotter,
-}
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -49,11 +40,16 @@ _LEVELS = {
     "fatal": logging.CRITICAL,
 }
 
+_LAST_STOP_S = 7.0
+"""For containers to stop in, before the 10 s are over after which clients kill a container."""
+
 _log = logging.getLogger("barque.daemon")
 
 
-def run(config: Config, spawner: Spawner) -> None:
+def run(config: Config, spawner: Spawner, *, alone: bool = False) -> None:
     """Run the engine until SIGTERM or SIGINT. Containers outlive it.
+
+    ``alone``: the container that we are in ends with us. Then ours are stopped before.
 
     Raises BarqueError for what keeps it from starting.
     """
@@ -65,10 +61,10 @@ def run(config: Config, spawner: Spawner) -> None:
         hold_directories(config.data_root, config.exec_root),
         pid_file(config.pidfile),
     ):
-        asyncio.run(_serve(config, spawner))
+        asyncio.run(_serve(config, spawner, alone=alone))
 
 
-async def _serve(config: Config, spawner: Spawner) -> None:
+async def _serve(config: Config, spawner: Spawner, *, alone: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,7 +79,11 @@ async def _serve(config: Config, spawner: Spawner) -> None:
             _settle_heap()
             _log.info("barque listens on %s", ", ".join(config.hosts))
             await stop.wait()
-            _log.info("stopping; containers go on")
+            if alone:
+                _log.info("stopping, and the containers with us")
+                await engine.containers.tasks.stop_all(_LAST_STOP_S)
+            else:
+                _log.info("stopping; containers go on")
             await server.close()
         if not config.cgroup_parent:
             _give_back(cgroup_parent(config.exec_root))
@@ -95,7 +95,7 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
     facts = HostFacts.gather()
     defaults = _container_defaults(config, facts)
     trash = config.data_root / "trash"
-    snapshotter = _SNAPSHOTTERS[config.storage_driver]
+    snapshotter = choose_snapshotter(config.storage_driver, config.data_root)
     snapshots = snapshotter(config.data_root / "snapshots" / snapshotter.driver, database, trash)
     registry = Registry(ContainerStore(database))
     return build_engine(
@@ -116,7 +116,7 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
         networks=Networks(database, config.network, lambda ref: registry.get(ref).record),
         snapshots=snapshots,
         shims=ShimHost(spawner, config.exec_root, None),
-        seccomp=SeccompProfiles(config.data_root / "seccomp", facts, defaults.seccomp_profile),
+        seccomp=SeccompProfiles(config.data_root / "seccomp", facts, defaults),
         facts=facts,
     )
 
@@ -131,13 +131,21 @@ def _container_defaults(config: Config, facts: HostFacts) -> ContainerDefaults:
             raise InvalidArgument(f"seccomp-profile {profile}: {error.strerror}") from None
         check_profile(profile, facts)
     parse_log_config(LogConfig(type=config.log_driver, config=dict(config.log_opts)))
+    named = {limit.name for limit in config.default_ulimits}
+    own = [limit for limit in own_ulimits(facts.max_open_files) if limit.name not in named]
     return ContainerDefaults(
         shm_size_bytes=config.default_shm_size_bytes,
         log_driver=config.log_driver,
         log_opts=config.log_opts,
-        ulimits=config.default_ulimits,
+        ulimits=(*config.default_ulimits, *own),
+        pids_limit=config.default_pids_limit,
+        capabilities=config.default_capabilities,
+        ipc_mode=config.default_ipc_mode,
+        cgroupns_mode=config.default_cgroupns_mode,
+        no_new_privileges=config.no_new_privileges,
         init=config.init,
         seccomp_profile=profile,
+        seccomp_name=config.seccomp_profile,
     )
 
 

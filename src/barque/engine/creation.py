@@ -16,12 +16,14 @@ from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import Image, Images, NetworkService
 from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import HostFacts
+from barque.engine.health import check_probe
 from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.mounts import MountPlan, resolve_mounts
 from barque.engine.names import generate_id, generate_name, validate_container_name
 from barque.engine.registry import Registry
 from barque.engine.spec import merge_image
+from barque.engine.systemd import fill_systemd
 from barque.engine.validate import fill_defaults, validate
 from barque.engine.volumes import Volumes
 from barque.errors import NotFound
@@ -97,7 +99,9 @@ class Creation:
         if image is not None:
             warnings += check_platform(config.image, image, platform)
         merged = merge_image(config, image.config if image is not None else None)
+        warnings += check_probe(merged.config)
         fill_defaults(host, self.facts, self.defaults)
+        fill_systemd(merged.config, host)
         self._resolve_shared(host)
         container_id = ContainerId(generate_id(self.registry.__contains__))
         merged.config.hostname = self._hostname(merged.config, host, container_id)

@@ -34,6 +34,7 @@ from barque.engine.clock import NANOSECONDS, Clock, format_time, parse_time
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import TaskHost
 from barque.engine.handle import Handle, Run, WaitCondition, WaitResult
+from barque.engine.health import HealthMonitors
 from barque.engine.launching import Launcher
 from barque.engine.oom import OomWatch
 from barque.engine.registry import Registry
@@ -41,6 +42,7 @@ from barque.engine.removal import Removal
 from barque.engine.restart import wants_restart
 from barque.engine.shims import StartFailure
 from barque.engine.signals import parse_signal
+from barque.engine.systemd import STOP_SIGNAL, runs_systemd
 from barque.errors import BarqueError, Conflict, FailedPrecondition, NotFound, NotModified
 from barque.models.container import ZERO_TIME, ContainerRecord, ContainerState
 from barque.models.ids import ContainerId
@@ -67,6 +69,7 @@ class Tasks:
         removal: Removal,
         events: ContainerEvents,
         background: Background,
+        health: HealthMonitors,
         clock: Clock,
         open_cgroup: Callable[[str], Cgroup],
     ) -> None:
@@ -77,6 +80,7 @@ class Tasks:
         self._removal = removal
         self._events = events
         self._background = background
+        self._health = health
         self._clock = clock
         self._open_cgroup = open_cgroup
 
@@ -139,6 +143,7 @@ class Tasks:
         )
         handle.resume()
         self._events.publish(handle.record, "start")
+        self._health.resume(handle)
         self._oom.watch(handle.id, self.cgroup(handle))
 
     def _record_failure(self, handle: Handle, error: BaseException, *, by_policy: bool) -> None:
@@ -176,6 +181,8 @@ class Tasks:
         restart = self._wants_restart(handle, run, exit_record.code)
         handle.run = None
         self._oom.forget(handle.id)
+        self._health.suspend(handle)
+        record = handle.record
         if not exit_record.exited_at:
             self._expect_orphans(handle)
         networks = self._launcher.release(record)
@@ -320,6 +327,27 @@ class Tasks:
             await self.end(handle, run)
         self._events.publish(handle.record, "stop")
 
+    async def stop_all(self, timeout_s: float) -> None:
+        """Stop every container, and kill what has not stopped after ``timeout_s`` seconds.
+
+        For an engine whose machine goes down with it. Nobody wanted the containers to stop: by
+        their restart policies they start again with the next engine.
+        """
+        await asyncio.gather(*(self._stop_for_shutdown(h, timeout_s) for h in self._registry))
+
+    async def _stop_for_shutdown(self, handle: Handle, timeout_s: float) -> None:
+        run = handle.run
+        if run is None:
+            return
+        run.stopped_on_purpose = True
+        try:
+            await self._send(handle, parse_signal(_stop_signal(handle.record)))
+            self._thaw_if_paused(handle)
+            if not await run.wait(timeout_s):
+                await self.end(handle, run)
+        except BarqueError as error:
+            _log.warning("container %s does not stop: %s", handle.id[:12], error)
+
     def _purposely_stopped(self, handle: Handle) -> Run | None:
         """Note that somebody ends the current run, and return it."""
         run = handle.run
@@ -358,6 +386,7 @@ class Tasks:
             self.cgroup(handle).thaw()  # a write that waits for nothing
             self._registry.replace_state(handle, paused=False)
             self._events.publish(handle.record, "unpause")
+            self._health.resume(handle)
 
     async def kill(self, handle: Handle, signal: str) -> None:
         """Send a signal; after SIGKILL, wait for the end.
@@ -420,6 +449,7 @@ class Tasks:
             if handle.run is not run:
                 raise Conflict(f"container {handle.id} is not running")
             self._registry.replace_state(handle, paused=True)
+            self._health.suspend(handle)
             self._events.publish(handle.record, "pause")
 
     async def unpause(self, handle: Handle) -> None:
@@ -449,6 +479,8 @@ class Tasks:
             started_once=True,
         )
         handle.resume()
+        if not record.state.paused:
+            self._health.resume(handle)
         known = record.state.oom_killed and record.state.running
         self._oom.watch(handle.id, self.cgroup(handle), known=known)
 
@@ -481,7 +513,9 @@ def _check_startable(record: ContainerRecord, *, by_policy: bool) -> None:
 
 
 def _stop_signal(record: ContainerRecord) -> str:
-    return record.config.stop_signal or "SIGTERM"
+    if record.config.stop_signal:
+        return record.config.stop_signal
+    return STOP_SIGNAL if runs_systemd(record.state.pid) else "SIGTERM"
 
 
 def _stop_timeout(record: ContainerRecord, timeout_s: int | None) -> float | None:

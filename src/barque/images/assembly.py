@@ -10,9 +10,9 @@ import asyncio
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -25,6 +25,7 @@ from barque.images.feed import run_fed, run_in_thread
 from barque.images.garbage import UNPACK_KEY, Garbage, Lease
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.pack import pack_changes
+from barque.images.packing import Follower, Growing
 from barque.images.record import decode_config, extend_chain
 from barque.images.reference import Reference
 from barque.images.tar import Limits
@@ -37,6 +38,18 @@ from barque.store.images import ImageRow, LayerRow
 
 EMPTY_DIFF_ID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 """The diff ID of a layer without entries: 1024 zero bytes."""
+
+
+class Packing(NamedTuple):
+    """A layer that is being packed, and unpacked into the snapshot ``key`` at the same time."""
+
+    ingest: Ingest
+    parent: str
+    key: str
+    written: asyncio.Future[None]
+    """Done when the container's files are needed no more."""
+    unpacked: asyncio.Future[Unpacked]
+    undo: ExitStack
 
 
 class Assembly:
@@ -174,54 +187,57 @@ class Assembly:
             return  # somebody else was faster; ours is removed
         undo.pop_all()
 
-    async def pack(self, key: str, changes: Changes) -> Ingest:
-        """Write an archive of ``changes``, as the snapshot ``key`` holds them.
+    @asynccontextmanager
+    async def pack(self, key: str, changes: Changes, parent: str) -> AsyncIterator[Packing]:
+        """Write an archive of ``changes``, as the snapshot ``key`` holds them, and unpack it.
 
-        The snapshot is only read. The ingest is dropped with the assembly unless
-        ``keep_layer`` makes a layer of it. Raises KernelError.
+        ``parent`` is the chain that the layer will stand on. The snapshot is only read. Give
+        what comes to ``keep_layer``. Raises KernelError.
         """
         ingest = self._content.ingest()
         self._cleanup.callback(ingest.abort)
-        mount = self._snapshotter.peek(key)
+        growing = Growing(ingest)
+        source = self._snapshotter.peek(key)
+        target_key = UNPACK_KEY + secrets.token_hex(8)
+        target = await self._snapshotter.prepare_async(target_key, parent)
 
-        def work(stop: threading.Event) -> None:
-            with open_view(mount) as root:
-                pack_changes(root, changes, ingest.write, stop)
+        def write(stop: threading.Event) -> None:
+            whole = False
+            try:
+                with open_view(source) as root:
+                    pack_changes(root, changes, growing.write, stop)
+                whole = True
+            finally:
+                growing.end(whole=whole)
 
-        await run_in_thread(work, "pack-layer")
-        return ingest
+        def read(stop: threading.Event) -> Unpacked:
+            with closing(Follower(growing, ingest)) as follower:
+                return unpack(Metered(follower, stop), target, parent, self._limits)
 
-    async def keep_layer(self, ingest: Ingest, parent: str) -> LayerRow | None:
-        """Make a layer on the chain ``parent`` of an archive; None if nothing is in it.
+        with ExitStack() as undo:
+            undo.callback(self._snapshotter.remove, target_key)
+            with _dropped_first(ingest):
+                async with _all_ended(
+                    asyncio.ensure_future(run_in_thread(write, "pack-layer")),
+                    asyncio.ensure_future(run_in_thread(read, "unpack-layer")),
+                ) as (written, unpacked):
+                    yield Packing(ingest, parent, target_key, written, unpacked, undo)
 
-        Raises KernelError.
-        """
-        diff_id = ingest.digest
+    async def keep_layer(self, packing: Packing) -> LayerRow | None:
+        """Make a layer of what was packed; None if nothing is in it. Raises KernelError."""
+        await packing.written
+        unpacked = await packing.unpacked
+        diff_id = packing.ingest.digest
+        assert unpacked.diff_id == diff_id
         if diff_id == EMPTY_DIFF_ID:
             return None
-        chain_id = extend_chain(parent, diff_id)
+        chain_id = extend_chain(packing.parent, diff_id)
         row = self.find_layer(chain_id)
         if row is not None:
             return row
-        return await self._unpack_ingest(ingest, diff_id, parent, chain_id)
-
-    async def _unpack_ingest(
-        self, ingest: Ingest, diff_id: str, parent: str, chain_id: str
-    ) -> LayerRow:
-        """Make a snapshot of the layer that was just written: by the one way that there is."""
-        key = UNPACK_KEY + secrets.token_hex(8)
-        mount = await self._snapshotter.prepare_async(key, parent)
-        with ExitStack() as undo, ingest.open() as file:
-            undo.callback(self._snapshotter.remove, key)
-            with _dropped_first(ingest):
-                unpacked = await run_in_thread(
-                    lambda stop: unpack(Metered(file, stop), mount, parent, self._limits),
-                    "unpack-layer",
-                )
-            self._commit_layer(key, chain_id, unpacked, undo)
-        digest = await self._commit_ingest(ingest)
-        row = _describe(digest, ingest.size, chain_id, unpacked)
-        assert row.diff_id == diff_id
+        self._commit_layer(packing.key, chain_id, unpacked, packing.undo)
+        digest = await self._commit_ingest(packing.ingest)
+        row = _describe(digest, packing.ingest.size, chain_id, unpacked)
         self._layers[chain_id] = row
         return row
 
@@ -279,6 +295,19 @@ class Assembly:
     def register(self) -> None:
         """Make all images and names visible, at once."""
         self._catalog.register(self._images, self._tags)
+
+
+@asynccontextmanager
+async def _all_ended(
+    written: asyncio.Future[None], unpacked: asyncio.Future[Unpacked]
+) -> AsyncIterator[tuple[asyncio.Future[None], asyncio.Future[Unpacked]]]:
+    """Leave the block only when both threads have ended, told to stop where it fails."""
+    try:
+        yield written, unpacked
+    finally:
+        written.cancel()
+        unpacked.cancel()
+        await asyncio.gather(written, unpacked, return_exceptions=True)
 
 
 @contextmanager

@@ -256,10 +256,11 @@ class ImageService:
             if base is not None:
                 self._catalog.get(base.id)  # it may have been removed meanwhile
             layers = [assembly.hold_layer(row) for row in base.layers] if base else []
-            archive = await assembly.pack(key, changes)
-            if packed is not None:
-                await packed()
-            layer = await assembly.keep_layer(archive, base.chain_id if base else "")
+            async with assembly.pack(key, changes, base.chain_id if base else "") as packing:
+                await packing.written
+                if packed is not None:
+                    await packed()
+                layer = await assembly.keep_layer(packing)
             diff_ids = [row.diff_id for row in layers]
             if layer is not None:
                 layers.append(layer)

@@ -6,6 +6,7 @@ Source: clone(2), setns(2), unshare(2), prctl(2), pidfd_open(2), close_range(2),
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import struct
@@ -103,6 +104,15 @@ def fork() -> int:
     """
     args = _clone_args.pack(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, 0)
     return syscall("clone3", _CLONE3, args, len(args), path="a child process")
+
+
+def clone3_is_filtered() -> bool:
+    """Whether a seccomp filter keeps clone3 from us. The kernel refuses this call of no size."""
+    try:
+        syscall("clone3", _CLONE3, b"", 0)
+    except KernelError as error:
+        return error.errno in {errno.EPERM, errno.ENOSYS}
+    return False
 
 
 def setns(fd: int, flags: int = 0) -> None:

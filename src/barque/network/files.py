@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -21,6 +22,7 @@ _LOCAL_V6 = (
     ("ff02::2", "ip6-allrouters"),
 )
 _FALLBACK = ("8.8.8.8", "8.8.4.4")
+_EXTERNAL = re.compile(r"^# ExtServers: \[(.*)\]$", re.MULTILINE)
 
 
 def parse_extra_host(entry: str) -> tuple[str, str]:
@@ -92,9 +94,9 @@ def render_resolv_conf(
     """Return /etc/resolv.conf made of the host's, each part replaced by what is given.
 
     Servers at loopback addresses and IPv6 servers are left out, as the container does not
-    reach them; if none remains, public ones are named. ``keep_local`` (the container shares
-    the host's network) keeps the host's servers. A ``search`` of ``.`` alone is none. Other
-    directives of the host's file are kept.
+    reach them; if none remains, those are named which a container engine around us asks, or
+    public ones. ``keep_local`` (the container shares the host's network) keeps the host's
+    servers. A ``search`` of ``.`` alone is none. Other directives of the host's file are kept.
     """
     found: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
     others = []
@@ -113,7 +115,7 @@ def render_resolv_conf(
                 others.append(line.strip())
     names = list(servers) or found["nameserver"]
     if not servers and not keep_local:
-        names = [server for server in names if _is_reachable(server)] or list(_FALLBACK)
+        names = list(filter(_is_reachable, names)) or list_outer_nameservers(host)
     domains = list(search) or found["search"]
     lines = [f"nameserver {server}" for server in names]
     if domains and domains != ["."]:
@@ -145,6 +147,16 @@ def render_own_resolv_conf(
     elif "ndots:" not in lines[place]:
         lines[place] += " ndots:0"
     return "\n".join([*lines, "", f"# ExtServers: [{' '.join(asked)}]"]) + "\n"
+
+
+def list_outer_nameservers(text: str) -> list[str]:
+    """Return the servers that the embedded resolver of an engine around us says it asks.
+
+    We are in a container then, and only we reach that resolver. Without it, public servers.
+    """
+    asked = _EXTERNAL.search(text)
+    words = asked[1].replace("host(", " ").replace(")", " ").split() if asked else ()
+    return list(filter(_is_reachable, words)) or list(_FALLBACK)
 
 
 def list_nameservers(text: str) -> list[str]:

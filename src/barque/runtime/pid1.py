@@ -27,8 +27,7 @@ def fork_program(reporter: Reporter) -> None:
         return
     try:
         reporter.close()
-        close_from(0)
-        _serve(child)
+        serve(child)
     except BaseException:  # noqa: BLE001 - nobody is left to tell; the status must be a failure
         os._exit(255)
 
@@ -39,7 +38,12 @@ def _take_terminal() -> None:
         os.tcsetpgrp(0, os.getpid())
 
 
-def _serve(child: int) -> NoReturn:
+def serve(child: int) -> NoReturn:
+    """Be PID 1 for ``child`` until it ends, and leave with its status.
+
+    Precondition: all signals are blocked. All descriptors are closed.
+    """
+    close_from(0)
     signals = signal.valid_signals()
     while True:
         received = signal.sigwaitinfo(signals)

@@ -30,10 +30,13 @@ def serve(engine: Socket, title: kp.Title) -> None:
     Ends when the engine closes its end. The shims whose sockets it had then see their end, and
     leave.
     """
-    for _ in range(READY):
-        _send_shim(engine, title)
-    while receive(engine)[0]:
-        _send_shim(engine, title)
+    try:
+        for _ in range(READY):
+            _send_shim(engine, title)
+        while receive(engine)[0]:
+            _send_shim(engine, title)
+    except ConnectionError:
+        return  # it went while something was on its way
 
 
 def _send_shim(engine: Socket, title: kp.Title) -> None:

@@ -101,3 +101,19 @@ def test_systemd_stub_is_looked_behind() -> None:
 @given(st.text())
 def test_any_resolv_conf_gives_a_server(text: str) -> None:
     assert files.list_nameservers(files.render_resolv_conf(text))
+
+
+@pytest.mark.parametrize(
+    ("comment", "servers"),
+    [
+        ("# ExtServers: [host(10.0.0.53) 10.0.0.54]", ["10.0.0.53", "10.0.0.54"]),
+        ("# ExtServers: [host(127.0.0.53) fe80::1]", ["8.8.8.8", "8.8.4.4"]),
+        ("# ExtServers: []", ["8.8.8.8", "8.8.4.4"]),
+        ("", ["8.8.8.8", "8.8.4.4"]),
+    ],
+)
+def test_servers_behind_the_resolver_of_an_engine_around(comment: str, servers: list[str]) -> None:
+    around = f"nameserver 127.0.0.11\noptions ndots:0\n\n{comment}\n"
+    assert files.list_nameservers(files.render_resolv_conf(around)) == servers
+    kept = files.render_resolv_conf(around, keep_local=True)
+    assert files.list_nameservers(kept) == ["127.0.0.11"]
