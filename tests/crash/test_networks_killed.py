@@ -243,5 +243,12 @@ def reach(name: str, address: str) -> None:
         asking.sendto(DNSRecord.question(name).pack(), ("127.0.0.11", 53))
         answer = DNSRecord.parse(asking.recv(1500))
     assert [str(entry.rdata) for entry in answer.rr] == [address], name
-    with socket.create_connection((address, 80), timeout=60):
-        pass
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_connection((address, 80), timeout=5):
+                return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise AssertionError(f"{name} at {address}: {error}") from error
+            time.sleep(1)
