@@ -19,9 +19,9 @@ from typing import NamedTuple
 import pytest
 
 from support.engine import Engine, docker_cli_is_here, dockerd_is_here, open_barqued, open_dockerd
-from support.network import isolated, needs_nft
+from support.network import has_kind, isolated, needs_nft
 from support.rootfs import busybox_is_here, write_busybox_tar
-from support.world import HOST_4, World, make_outside, open_host
+from support.world import HOST_4, OUTSIDE_4, World, make_outside, open_host
 
 pytestmark = [
     needs_nft,
@@ -29,6 +29,9 @@ pytestmark = [
     pytest.mark.skipif(not busybox_is_here(), reason="needs the package busybox-static"),
     pytest.mark.skipif(not docker_cli_is_here(), reason="needs the docker command line"),
 ]
+
+HAS_MACVLAN = os.getuid() == 0 and has_kind("macvlan")
+"""Without it the cells of ``lan``, a macvlan network upon the host's uplink, are left out."""
 
 PUBLISHED = {
     "any": (80, "8080:80"),
@@ -111,6 +114,16 @@ inner   outside 192.0.2.9      .   -       -    -         -     -    -    -
 web     host   192.0.2.1      -   -       -    -         -     -    -    +
 plain   host   192.0.2.1      -   -       -    -         -     -    -    +
 inner   host   192.0.2.1      -   -       -    -         -     -    -    .
+outside lan    lan/4          +   -       -    -         -     -    -    +
+outside lan    192.0.2.1      .   -       -    -         -     -    -    -
+lan2    lan    lan/4          +   -       -    -         -     -    -    +
+host    lan    lan/4          .   -       -    -         -     -    -    .
+host    lan    127.0.0.1      .   -       -    -         -     -    -    -
+web     lan    lan/4          .   -       -    -         -     -    -    .
+lan     web    192.0.2.1      .   .       .    .         .     .    .    .
+lan     web    web/4          .   .       .    .         .     .    .    .
+lan     host   192.0.2.1      -   -       -    -         -     -    -    .
+lan     outside 192.0.2.9     +   -       -    -         -     -    -    -
 """
 
 
@@ -213,6 +226,8 @@ def read_table() -> dict[Cell, bool]:
     header, *rows = (line.split() for line in PROMISED.strip().splitlines())
     cells = {}
     for who, whom, by, *marks in rows:
+        if not HAS_MACVLAN and {who, whom} & {"lan", "lan2"}:
+            continue
         for publication, mark in zip(header[3:], marks, strict=True):
             for kind in ("tcp", "udp") if mark != "-" else ():
                 cells[Cell(who, whom, by, publication, kind)] = mark == "+"
@@ -241,14 +256,14 @@ def where(cell: Cell) -> tuple[int, str]:
     if cell.whom == "host":
         port = inside = 22222
     elif cell.whom not in ("web", "outside") and not own:
-        port += {"plain": 1000, "both": 2000}.get(cell.whom, 0)
+        port += {"plain": 1000, "both": 2000, "lan": 3000}.get(cell.whom, 0)
     elif cell.publication == "none" and not own:
         port = 8087
     return port, f"{cell.whom}:{inside}"
 
 
 async def make_world(engine: Engine) -> World:
-    """The networks: one (dual-stack), two (dual-stack), inside (internal), the default one."""
+    """The networks: one and two (dual-stack), inside (internal), lan (macvlan), the default one."""
     host = open_host()
     world = World(engine, host)
     world.namespaces["outside"] = make_outside(host["host"], "10.177.0.0/16", "fd77::/16")
@@ -273,6 +288,12 @@ async def make_world(engine: Engine) -> World:
     await world.docker("network", "connect", "inside", "both")
     await world.add("inner", "inside", ports=[80, 87])
     await world.add("inner2", "inside", ports=[80, 87])
+    if HAS_MACVLAN:
+        upon = ("--driver", "macvlan", "--opt", "parent=uplink", "--gateway", OUTSIDE_4)
+        await world.docker("network", "create", *upon, "--subnet", "192.0.2.0/24", "lan")
+        for name, number in (("lan", 77), ("lan2", 78)):
+            at = ("--ip", f"192.0.2.{number}", "-p", "11080:80", "-p", "11080:80/udp")
+            await world.add(name, "lan", *at, ports=[80, 87])
     await world.serve("outside", 80)
     await world.serve("host", 22222, at=(HOST_4,))
     return world
