@@ -27,6 +27,7 @@ from barque.models.api import (
 )
 from barque.models.container import ContainerRecord
 from barque.models.network import NetworkRecord
+from barque.network.attachment import Attachment
 from barque.network.config import NetworkConfig
 from barque.network.service import Networks
 from barque.runtime.network import configure
@@ -205,10 +206,12 @@ def test_connect_and_disconnect_while_running(tmp_path: Path) -> None:
         record, inside = scene.records["one"], scene.inside["one"]
         options = {"com.docker.network.endpoint.ifname": "second"}
         asked = EndpointSettings(driver_opts=options)
+        kept: list[Attachment] = []
         now = await scene.networks.connect(record, "more", asked, os.dup(inside))
         assert scene.mac("one", "second") == now.networks["more"].mac_address
         assert scene.routes("one")["0.0.0.0/0"] == OUTSIDE_4
-        await scene.networks.disconnect(record, "lan", os.dup(inside))
+        await scene.networks.disconnect(record, "lan", os.dup(inside), kept.append)
+        assert list(kept[0].networks) == ["more"]
         assert "0.0.0.0/0" not in scene.routes("one"), "an internal network is no way out"
         with entered(inside):
             assert devices() == {"lo", "second"}

@@ -156,7 +156,11 @@ class Networking:
                 self.registry.replace(handle, networks=kept)
                 return
             namespace_fd = await self._open_namespace(record)
-            attachment = await self.networks.disconnect(record, name, namespace_fd)
+
+            def keep(now: Attachment) -> None:
+                self.registry.replace(handle, networks=now.networks, ports=now.ports)
+
+            attachment = await self.networks.disconnect(record, name, namespace_fd, keep)
             self._keep(handle, attachment, network, "disconnect")
 
     def _find_joined(self, record: ContainerRecord, ref: str) -> tuple[NetworkRecord | None, str]:

@@ -107,6 +107,17 @@ def has_device(name: str) -> bool:
         return netlink.find_index(name) is not None
 
 
+def list_container_ports(name: str) -> list[str]:
+    """Return the interfaces of containers that are on the bridge ``name``, by their names here."""
+    with Netlink() as netlink:
+        index = netlink.find_index(name)
+        return [
+            link.name
+            for link in netlink.links()
+            if index is not None and link.master == index and _CONTAINERS_END.fullmatch(link.name)
+        ]
+
+
 def list_missing(names: Iterable[str]) -> list[str]:
     """Return those of ``names`` that the host has no interface of."""
     with Netlink() as netlink:

@@ -150,8 +150,10 @@ class Networks:
         Raises FailedPrecondition (no nft, no free subnet, name taken by another kind of
         device), InvalidArgument (settings that contradict each other), KernelError.
         """
+        records = list(records)
         self._catalog.open_predefined()
         self._catalog.restore()
+        self._unplug_strangers(records)
         for record in records:
             if record.state.running and record.id not in self._places:
                 self._retake(record)
@@ -159,6 +161,25 @@ class Networks:
             return
         await self._enforce()
         self._watch()
+
+    def _unplug_strangers(self, records: Sequence[ContainerRecord]) -> None:
+        """Take interfaces off our bridges that no record speaks of.
+
+        They are of a container that was just being connected or disconnected when the last
+        engine was killed.
+        """
+        known = {
+            host_interface(endpoint)
+            for record in records
+            for endpoint in record.networks.values()
+            if endpoint.endpoint_id
+        }
+        for network in self._catalog.list():
+            if network.bridge:
+                for port in bridge.list_container_ports(network.bridge):
+                    if port not in known:
+                        _log.warning("network %s: removing the leftover %s", network.name, port)
+                        remove_interface(port)
 
     def _watch(self) -> None:
         """Mend what others take away: rules, bridges. Idempotent."""
@@ -680,10 +701,18 @@ class Networks:
         self._names.remove(network.name, record.id)
         self._catalog.free(record.id, network.id)
 
-    async def disconnect(self, record: ContainerRecord, name: str, namespace_fd: int) -> Attachment:
+    async def disconnect(
+        self,
+        record: ContainerRecord,
+        name: str,
+        namespace_fd: int,
+        keep: Callable[[Attachment], object],
+    ) -> Attachment:
         """Take a running container off a network, at once. Takes the descriptor.
 
-        Returns what it has from now on. Raises FailedPrecondition if it is not on it.
+        ``keep`` records that it is off before anything is done: what an engine that is killed
+        right then leaves, ``setup`` of the next one takes away. Returns what the container has
+        from now on. Raises FailedPrecondition if it is not on the network.
         """
         try:
             place = self._places.get(record.id)
@@ -698,11 +727,14 @@ class Networks:
                 )
             before = list_ways(place.asked)
             network = self._catalog.get(name)
-            await self._unplug(network, endpoint, namespace_fd)
-            self._leave(record, place, network)
+            place.asked = [asked for asked in place.asked if asked.network.name != name]
+            keep(self._now(place, record))
             after = list_ways(place.asked)
             if after != before:
                 await call_in_thread(partial(set_ways, namespace_fd, after))
+            await self._unplug(network, endpoint, namespace_fd)
+            self._leave(record, place, network)
+            if after != before:
                 self._move_ports(record, place)
             if place.resolver is not None:
                 place.resolver.view = self._view(record, place)
