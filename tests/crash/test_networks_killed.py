@@ -29,7 +29,6 @@ from support.engine import Engine, docker_cli_is_here, open_barqued
 from support.network import entered
 from support.rootfs import busybox_is_here, write_busybox_tar
 from support.scale import scaled
-from support.waiting import wait_until
 from support.wire import call
 
 pytestmark = [
@@ -71,12 +70,12 @@ def check(engine: Engine) -> None:
     _, listed = call(engine.socket, "GET", "/containers/json")
     addresses: Counter[str] = Counter()
     published: set[int] = set()
-    endpoints = 0
+    endpoints: dict[str, str] = {}
     for container in listed:
         for endpoint in container["NetworkSettings"]["Networks"].values():
             if endpoint["IPAddress"]:
                 addresses[endpoint["IPAddress"]] += 1
-                endpoints += 1
+                endpoints[f"veth{endpoint['EndpointID'][:7]}"] = container["Names"][0]
         published |= {port["PublicPort"] for port in container["Ports"] if "PublicPort" in port}
     assert all(count == 1 for count in addresses.values()), addresses
     table = f"barque-{engine.bridge}"
@@ -86,13 +85,20 @@ def check(engine: Engine) -> None:
     elements = json.loads(rules.stdout)["nftables"][1]["map"].get("elem", [])
     assert {key["concat"][1] for key, _ in elements} == published
     mine = set(_bridges(engine))
+    until = time.monotonic() + 60
     # The kernel takes interfaces of those that are gone away a while after their last process.
-    wait_until(lambda: _count_ports(mine) == endpoints, f"{endpoints} ports of bridges", 60)
+    while (found := _list_ports(mine)) != set(endpoints):
+        missing = {port: endpoints[port] for port in set(endpoints) - found}
+        assert time.monotonic() < until, f"surplus {found - set(endpoints)}, missing {missing}"
+        time.sleep(0.05)
 
 
-def _count_ports(bridges: set[str]) -> int:
-    masters = (link / "master" for link in Path("/sys/class/net").iterdir())
-    return sum(master.exists() and master.resolve().name in bridges for master in masters)
+def _list_ports(bridges: set[str]) -> set[str]:
+    return {
+        link.name
+        for link in Path("/sys/class/net").iterdir()
+        if (link / "master").exists() and (link / "master").resolve().name in bridges
+    }
 
 
 def _bridges(engine: Engine) -> list[str]:
