@@ -17,6 +17,7 @@ from barque.models.launch import RootfsMount
 from barque.models.oci import IdMapping
 from barque.runtime import idmapped
 from barque.runtime.idmapped import Mapper, making_files_as, open_mapped, private_mounts
+from barque.runtime.rootfs import open_overlay
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="makes mounts: needs root")
 
@@ -116,7 +117,7 @@ def test_an_overlay_of_layers_that_are_mounted(
 
     def work() -> None:
         once: list[int] = []
-        make = idmapped._new_overlay
+        make = open_overlay
 
         def refuse_first(rootfs: RootfsMount) -> int:
             if not once:
@@ -124,7 +125,7 @@ def test_an_overlay_of_layers_that_are_mounted(
                 raise KernelError("fsconfig", 22)
             return make(rootfs)
 
-        monkeypatch.setattr(idmapped, "_new_overlay", refuse_first)
+        monkeypatch.setattr(idmapped, "open_overlay", refuse_first)
         check_snapshot(open_in(snapshot, tmp_path), tmp_path / "3/fs")
         assert Path("/proc/self/mountinfo").read_text() == before
 
@@ -140,7 +141,7 @@ def test_an_overlay_by_the_classic_call(
         def refuse(_: RootfsMount) -> int:
             raise KernelError("fsconfig", 22)
 
-        monkeypatch.setattr(idmapped, "_new_overlay", refuse)
+        monkeypatch.setattr(idmapped, "open_overlay", refuse)
         check_snapshot(open_in(snapshot, tmp_path), tmp_path / "3/fs")
 
     in_child(work)

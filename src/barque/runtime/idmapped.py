@@ -29,7 +29,7 @@ from barque.kernel.files import find_filesystem
 from barque.models.idmap import IdMap
 from barque.models.launch import RootfsMount
 from barque.runtime import capabilities
-from barque.runtime.rootfs import classic_overlay, remove_volatile_mark
+from barque.runtime.rootfs import classic_overlay, open_overlay, remove_volatile_mark
 from barque.runtime.userns import open_user_namespace
 
 _NOT_MAPPABLE = frozenset({errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
@@ -141,7 +141,7 @@ def open_mapped(rootfs: RootfsMount, mapping: IdMap, mapper: Mapper, mount_point
             remove_volatile_mark(rootfs.work)
         stack.enter_context(making_files_as(*mapping.root))
         try:
-            return _new_overlay(shown)
+            return open_overlay(shown)
         except KernelError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -154,14 +154,10 @@ def open_mapped(rootfs: RootfsMount, mapping: IdMap, mapper: Mapper, mount_point
         return _overlay_of_mounts(shown, mount_point)
 
 
-def _new_overlay(rootfs: RootfsMount) -> int:
-    return km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
-
-
 def _overlay_of_mounts(rootfs: RootfsMount, mount_point: str) -> int:
     try:
         try:
-            return _new_overlay(rootfs)
+            return open_overlay(rootfs)
         except KernelError as error:
             if error.errno != errno.EINVAL:
                 raise
