@@ -75,6 +75,12 @@ class Justified(NamedTuple):
 
 JUSTIFIED = (
     Justified(
+        "theirs",
+        r"excess GNU\.sparse\.map|Unexpected EOF|not recoverable",
+        "a map need not be announced by the number of its pieces",
+    ),
+    Justified("theirs", "overflow in sparse archive member", "a link has no sparse map"),
+    Justified(
         "ours",
         "is of the unknown type",
         "GNU tar makes a file of it; what is not understood is no layer",
