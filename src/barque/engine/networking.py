@@ -88,7 +88,7 @@ class Networking:
         used = {name for record in self.registry.records() for name in record.networks}
         removed = []
         for network in list(self.networks.list()):
-            if network.name in PREDEFINED or network.name in used:
+            if network.name in PREDEFINED or network.name in used or network.config_only:
                 continue
             if not match_labels(network.labels, filters):
                 continue
@@ -156,7 +156,11 @@ class Networking:
                 self.registry.replace(handle, networks=kept)
                 return
             namespace_fd = await self._open_namespace(record)
-            attachment = await self.networks.disconnect(record, name, namespace_fd)
+
+            def keep(now: Attachment) -> None:
+                self.registry.replace(handle, networks=now.networks, ports=now.ports)
+
+            attachment = await self.networks.disconnect(record, name, namespace_fd, keep)
             self._keep(handle, attachment, network, "disconnect")
 
     def _find_joined(self, record: ContainerRecord, ref: str) -> tuple[NetworkRecord | None, str]:

@@ -139,18 +139,19 @@ class Repository:
     # Blobs, down
 
     async def read_blob(
-        self, digest: str, size: int, offset: int = 0
+        self, digest: str, size: int, offset: int = 0, url: str = ""
     ) -> AsyncGenerator[bytes, None]:
         """Give a blob's bytes from ``offset`` on. The caller verifies the digest of the whole.
 
-        Raises RegistryError, Unreachable where it breaks off, Damaged if more than ``size``
-        bytes come.
+        With ``url`` they come from there, and credentials stay with the registry; it may be where
+        the registry may redirect to: https, or plain http between insecure hosts. Raises
+        RegistryError, Unreachable where it breaks off, Damaged if more than ``size`` bytes come.
         """
         headers = {"Range": f"bytes={offset}-{size - 1}"} if offset else {}
         async with self._connection.request(
             "GET",
-            self._url(f"blobs/{digest}"),
-            scopes=self._scopes,
+            url or self._url(f"blobs/{digest}"),
+            scopes=() if url else self._scopes,
             headers=headers,
             expect=(200, 206),
         ) as answer:
