@@ -9,46 +9,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.bundle import PROGRAM, Runtime
-from support.census import settle, take
-from support.rootfs import busybox_is_here, write_busybox_tar
-from support.shims import make_root
 from support.waiting import wait_until
 
-pytestmark = [
-    pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces and mounts: needs root"),
-    pytest.mark.skipif(not busybox_is_here(), reason="needs the package busybox-static"),
-]
-
 CLOCK = "cut -d. -f1 /proc/uptime"
-
-
-@pytest.fixture(scope="module")
-def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("oci")
-    os.chmod(directory.parent, 0o755)  # user namespaces walk to it
-    return make_root(directory / "rootfs", write_busybox_tar(directory / "root.tar"))
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, rootfs: Path) -> Iterator[Runtime]:
-    before = take()
-    made = Runtime(tmp_path, rootfs)
-    yield made
-    made.close()
-    assert settle(before) == []
-
-
-def add_user_namespace(runtime: Runtime) -> None:
-    linux = runtime.spec["linux"]
-    linux["namespaces"].append({"type": "user"})
-    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-    linux["uidMappings"] = linux["gidMappings"] = mapping
 
 
 def test_run_gives_output_and_exit_code(runtime: Runtime) -> None:
@@ -151,11 +119,11 @@ def test_failures_leave_nothing(runtime: Runtime) -> None:
         ({"hooks": {"prestart": [{"path": "true"}]}}, "not absolute"),
         (
             {"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {}}, "hostname": ""},
-            "intelRdt",
+            "the resctrl file system is not mounted",
         ),
         (
-            {"linux": {"namespaces": [{"type": "mount"}], "netDevices": {"x": {}}}, "hostname": ""},
-            "netDevices",
+            {"process": {"cwd": "/", "args": ["sh"], "selinuxLabel": "a:b:c"}},
+            "SELinux is not enabled",
         ),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "listed twice"),
         ({"linux": {"namespaces": [{"type": "mount"}], "uidMappings": []}, "hostname": "x"}, "UTS"),
@@ -176,6 +144,15 @@ def test_what_cannot_be_is_refused(runtime: Runtime, change: dict[str, object], 
     assert code == 1
     assert said in text
     assert not runtime.root.exists() or os.listdir(runtime.root) == []
+
+
+def test_a_label_of_mounts_needs_selinux_to_mean_anything(runtime: Runtime) -> None:
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        pytest.skip("this host has SELinux: the label is applied")
+    runtime.linux["mountLabel"] = "system_u:object_r:container_file_t:s0"
+    code, lines = runtime.run("echo ran")
+    assert (code, lines[-1]) == (0, "ran")
+    assert "has no effect: SELinux is not enabled on this host" in lines[0]
 
 
 def test_exec(runtime: Runtime, tmp_path: Path) -> None:
@@ -250,7 +227,7 @@ def test_a_hook_has_its_time(runtime: Runtime) -> None:
 
 
 def test_a_user_namespace(runtime: Runtime) -> None:
-    add_user_namespace(runtime)
+    runtime.add_user_namespace()
     script = "id -u; cat /proc/self/uid_map; test -w /dev/null && echo null; echo $$"
     code, lines = runtime.run(
         f"{script}; ls -ln /proc/1/status | cut -d' ' -f9; mount -t tmpfs x /tmp"
@@ -262,7 +239,7 @@ def test_a_user_namespace(runtime: Runtime) -> None:
 
 
 def test_exec_in_a_user_namespace(runtime: Runtime, tmp_path: Path) -> None:
-    add_user_namespace(runtime)
+    runtime.add_user_namespace()
     runtime.create("exec sleep 100", tmp_path / "log")
     runtime.call("start", "c1")
     assert runtime.call("exec", "c1", "cat", "/proc/self/uid_map").split()[1] == "100000"
@@ -273,7 +250,7 @@ def test_exec_in_a_user_namespace(runtime: Runtime, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mapped", [False, True])
 def test_clocks_of_its_own(runtime: Runtime, mapped: bool) -> None:
     if mapped:
-        add_user_namespace(runtime)
+        runtime.add_user_namespace()
     runtime.spec["linux"]["namespaces"].append({"type": "time"})
     runtime.spec["linux"]["timeOffsets"] = {"boottime": {"secs": 10_000_000}}
     host = int(float(Path("/proc/uptime").read_text().split()[0]))
@@ -460,3 +437,7 @@ def test_features(runtime: Runtime) -> None:
     assert {"rro", "idmap", "rprivate"} <= set(told["mountOptions"])
     assert "user" in told["linux"]["namespaces"]
     assert "SCMP_ACT_NOTIFY" in told["linux"]["seccomp"]["actions"]
+    assert {"SCMP_ARCH_X86", "SCMP_ARCH_X86_64"} <= set(told["linux"]["seccomp"]["archs"])
+    assert told["linux"]["selinux"] == told["linux"]["apparmor"] == {"enabled": True}
+    assert told["linux"]["netDevices"] == {"enabled": True}
+    assert told["linux"]["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}

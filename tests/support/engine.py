@@ -278,11 +278,15 @@ def _removed_afterwards(engine: Engine) -> Iterator[Engine]:
 
 @contextmanager
 def open_barqued(
-    *extra: str, prefix: str = "barqued-", configuration: dict[str, Any] | None = None
+    *extra: str,
+    prefix: str = "barqued-",
+    configuration: dict[str, Any] | None = None,
+    program: Sequence[str] = (),
 ) -> Iterator[Engine]:
     """Run a private barqued; ``extra`` are more of its flags. Needs root.
 
-    ``configuration`` is its daemon.json. On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
+    ``configuration`` is its daemon.json; ``program`` takes the place of the command ``barqued``.
+    On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
     """
     root = Path(tempfile.mkdtemp(prefix=prefix))
     bridge, subnet = _choose_network()
@@ -293,7 +297,7 @@ def open_barqued(
         subnet=subnet,
         configuration=configuration or {},
         command=[
-            str(Path(sys.executable).with_name("barqued")),
+            *(program or [str(Path(sys.executable).with_name("barqued"))]),
             *("--data-root", str(root / "data")),
             *("--exec-root", str(root / "exec")),
             *("--pidfile", str(root / "pid")),

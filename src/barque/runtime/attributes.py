@@ -12,7 +12,7 @@ import os
 from typing import NamedTuple
 
 from barque.cgroups import lists
-from barque.errors import FailedPrecondition, InvalidArgument, NotImplementedHere
+from barque.errors import FailedPrecondition, InvalidArgument
 from barque.kernel import scheduling
 from barque.models import oci
 
@@ -104,10 +104,6 @@ def plan_attributes(process: oci.Process, linux: oci.Linux | None) -> Attributes
         raise FailedPrecondition(
             f"SELinux label {process.selinux_label!r} asked for, but SELinux is not enabled on "
             "this host: enable it, or ask for no label"
-        )
-    if linux is not None and linux.mount_label and selinux_enabled():
-        raise NotImplementedHere(
-            f"mountLabel {linux.mount_label!r}: barque does not label mounts yet; ask for no label"
         )
     return Attributes(
         scheduler=_plan_scheduler(process.scheduler),
