@@ -137,6 +137,7 @@ def _container_defaults(config: Config, facts: HostFacts) -> ContainerDefaults:
         ulimits=config.default_ulimits,
         init=config.init,
         seccomp_profile=profile,
+        runtimes=config.runtimes,
     )
 
 

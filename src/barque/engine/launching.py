@@ -22,9 +22,11 @@ from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
+from barque.engine.runtimes import Runtimes
 from barque.engine.shims import Client
 from barque.engine.spec import build_launch, cgroups_path
 from barque.errors import Conflict, NotFound
+from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
@@ -41,6 +43,10 @@ class SeccompFilters(Protocol):
         """Return the host path of the filter, "" for none."""
         ...
 
+    def profile_for(self, record: ContainerRecord, /) -> oci.Seccomp | None:
+        """Return the profile that the filter is made of, None for none."""
+        ...
+
 
 @dataclass(frozen=True)
 class Launcher:
@@ -55,6 +61,7 @@ class Launcher:
     cgroup_parent: str
     events: ContainerEvents
     layout: Layout
+    runtimes: Runtimes
 
     async def launch(self, handle: Handle, clients: list[Client]) -> Started:
         """Start the task; the addresses are in the record before anything runs.
@@ -75,7 +82,8 @@ class Launcher:
             self._publish_networks(record, "connect")
             self.events.volumes_mounted(record)
             self.networks.write_files(record, attachment, self.layout.container(record.id))
-            seccomp_path = await self.seccomp.path_for(record)
+            runtime = self.runtimes.find(record.host_config.runtime)
+            seccomp_path = "" if runtime else await self.seccomp.path_for(record)
             with ExitStack() as namespaces:
                 joins, fds = await self._open_joined(record, attachment, namespaces)
                 ready = await self.networks.open_namespace(record, attachment)
@@ -92,6 +100,9 @@ class Launcher:
                     facts=self.facts,
                     cgroups_path=self.cgroup_path(record),
                 )
+                if runtime is not None:
+                    launch.runtime = runtime
+                    launch.spec.linux.seccomp = self.seccomp.profile_for(record)
                 size = record.host_config.console_size
                 kept.clear()
                 try:

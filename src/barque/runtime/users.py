@@ -19,6 +19,10 @@ _LIMIT_BYTES = 4 << 20
 _MAX_ID = 2**31 - 1
 
 
+Opener = Callable[[str, int], int]
+"""Opens a path inside the image with flags; the descriptor is the caller's."""
+
+
 class Identity(NamedTuple):
     """Who a process runs as."""
 
@@ -105,7 +109,7 @@ def _number(text: str, what: str) -> int | None:
     return int(text)
 
 
-def resolve(names: UserNames, open_path: Callable[[str, int], int]) -> Identity:
+def resolve(names: UserNames, open_path: Opener) -> Identity:
     """Turn names into numbers by the image's own files.
 
     An unknown number is taken as it is (group 0); an unknown name raises InvalidArgument in
