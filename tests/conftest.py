@@ -37,6 +37,15 @@ def barqued(busybox_tar: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
+def barqued_as_docker(busybox_tar: Path) -> Iterator[Engine]:
+    """A private barqued that allows what docker allows, to be compared with dockerd."""
+    _require_root_and_cli()
+    with open_barqued(configuration={"default-capabilities": "docker"}) as engine:
+        engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
+        yield engine
+
+
+@pytest.fixture(scope="session")
 def dockerd(busybox_tar: Path) -> Iterator[Engine]:
     """A private dockerd with the image ``busybox``, to compare with."""
     _require_root_and_cli()

@@ -19,6 +19,7 @@ from support.waiting import wait_until
 UNPRIVILEGED = (
     "--cap-add=SYS_ADMIN",
     "--cap-add=NET_ADMIN",
+    "--cap-add=MKNOD",
     "--security-opt=seccomp=unconfined",
     "--security-opt=systempaths=unconfined",
     "--security-opt=writable-cgroups=true",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from barque.engine.defaults import ContainerDefaults, own_ulimits
 from barque.engine.facts import HostFacts
 from barque.engine.mounts import resolve_mounts
 from barque.engine.seccomp import SeccompProfiles
@@ -44,6 +45,7 @@ class Options:
         self.directory = directory
         self.lower = lower
         self.facts = HostFacts.gather()
+        self.defaults = ContainerDefaults(ulimits=own_ulimits(self.facts.max_open_files))
 
     def run(
         self,
@@ -54,7 +56,7 @@ class Options:
         asked = ContainerConfig(hostname="box", **(config or {}))
         filled = HostConfig(network_mode="none", **(host or {}))
         validate(asked, filled, self.facts)
-        fill_defaults(filled, self.facts)
+        fill_defaults(filled, self.facts, self.defaults)
         points = resolve_mounts(asked, filled, NoVolumes()).points
         made = make_record(asked, filled, mounts=points)
         record = type(made)(
@@ -73,7 +75,7 @@ class Options:
         output: list[str] = []
 
         async def body(h: Harness) -> None:
-            profiles = SeccompProfiles(self.directory / "seccomp", self.facts)
+            profiles = SeccompProfiles(self.directory / "seccomp", self.facts, self.defaults)
             launch = build_launch(
                 record,
                 rootfs=h.launch("spec", ["true"]).rootfs,
@@ -82,6 +84,7 @@ class Options:
                 joins={},
                 seccomp_path=await profiles.path_for(record),
                 facts=self.facts,
+                defaults=self.defaults,
                 cgroups_path=f"{CGROUP_PARENT}/spec",
             )
             ours, theirs = client()
@@ -112,9 +115,9 @@ STATUS = "grep -E '^(Cap(Eff|Bnd|Prm)|NoNewPrivs|Seccomp):' /proc/self/status"
 def test_a_container_without_options(options: Options) -> None:
     output = options.run(f"{STATUS}; hostname; pwd; env | sort; cat /etc/hosts; df -k /dev/shm")
     assert output[:5] == [
-        "CapPrm:\t00000000a80425fb",
-        "CapEff:\t00000000a80425fb",
-        "CapBnd:\t00000000a80425fb",
+        "CapPrm:\t00000000800405fb",
+        "CapEff:\t00000000800405fb",
+        "CapBnd:\t00000000800405fb",
         "NoNewPrivs:\t0",
         "Seccomp:\t2",
     ]
@@ -214,7 +217,7 @@ def test_a_device(options: Options) -> None:
         "exec 2>&1; head -c 3 /dev/nothing | wc -c; mknod /own b 1 0; cat /own; ls -l /dev/nothing"
     )
     mapping = DeviceMapping(path_on_host="/dev/zero", path_in_container="/dev/nothing")
-    output = options.run(script, host={"devices": [mapping]})
+    output = options.run(script, host={"devices": [mapping], "cap_add": ["MKNOD"]})
     assert output[0] == "3"
     assert "not permitted" in output[1], "the control group forbids other devices"
     assert "1,   5" in output[2]

@@ -447,6 +447,25 @@ FILES = (
         err=DENIED,
     ),
     Case(
+        "nothing is masked",
+        "docker run --rm --security-opt systempaths=unconfined busybox "
+        "grep -c ' /proc/' /proc/mounts",
+        "0\n",
+        code=1,
+    ),
+    Case(
+        "shared memory of another container",
+        "docker run -d --name c1 --ipc shareable busybox sh -c 'echo x > /dev/shm/x; sleep 1000' "
+        ">/dev/null; sleep 0.5; docker run --rm --ipc container:c1 busybox cat /dev/shm/x",
+        "x\n",
+    ),
+    Case(
+        "shared memory of one that does not share",
+        UP + "docker run --rm --ipc container:c1 busybox true",
+        code=125,
+        err="non-shareable IPC",
+    ),
+    Case(
         "proc is masked",
         "docker run --rm busybox sh -c "
         "'cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null | wc -c'",
@@ -1055,6 +1074,63 @@ NETWORK = (
     ),
 )
 
+HEALTH_UNTIL = (
+    "until docker inspect -f '{{.State.Health.Status}}' c1 | grep -qx %s; do sleep 0.1; done\n"
+)
+HEALTH = (
+    Case(
+        "healthy",
+        "docker run -d --name c1 --health-cmd 'echo fine' --health-interval 200ms "
+        "busybox sleep 1000 >/dev/null; docker ps --format '{{.Status}}' | grep -c starting\n"
+        + HEALTH_UNTIL
+        % "healthy"
+        + "docker ps --format '{{.Status}}'; docker ps -q --filter health=healthy | wc -l\n"
+        "docker inspect -f '{{.State.Health.FailingStreak}} {{with index .State.Health.Log 0}}"
+        "{{.ExitCode}} {{.Output}}{{end}}' c1\n"
+        "docker inspect -f '{{json .State.Health}}' c1 | grep -o '\"[A-Za-z]*\":' | sort -u",
+        "1\nUp <duration> (healthy)\n1\n0 0 fine\n\n"
+        '"End":\n"ExitCode":\n"FailingStreak":\n"Log":\n"Output":\n"Start":\n"Status":\n',
+    ),
+    Case(
+        "unhealthy",
+        "docker run -d --name c1 --health-cmd 'echo bad; exit 7' --health-interval 200ms "
+        "--health-retries 2 busybox sleep 1000 >/dev/null\n"
+        + HEALTH_UNTIL
+        % "unhealthy"
+        + "docker inspect -f '{{with index .State.Health.Log 1}}{{.ExitCode}} {{.Output}}{{end}}' "
+        "c1; docker ps --format '{{.Status}}'",
+        "7 bad\n\nUp <duration> (unhealthy)\n",
+    ),
+    Case(
+        "health of what is paused, and over",
+        "docker run -d --name c1 --health-cmd true --health-interval 200ms "
+        "busybox sleep 1000 >/dev/null\n"
+        + HEALTH_UNTIL
+        % "healthy"
+        + "docker pause c1; docker inspect -f '{{.State.Health.Status}}' c1; "
+        "docker ps --format '{{.Status}}'; docker unpause c1\n"
+        + HEALTH_UNTIL % "healthy"
+        + "docker stop -t 0 c1; docker inspect -f '{{.State.Health.Status}}' c1",
+        "c1\nunhealthy\nUp <duration> (Paused)\nc1\nc1\nunhealthy\n",
+    ),
+    Case(
+        "a probe that takes too long",
+        "docker run -d --name c1 --health-cmd 'echo slow; sleep 100' --health-interval 200ms "
+        "--health-timeout 1s --health-retries 1 busybox sleep 1000 >/dev/null\n"
+        + HEALTH_UNTIL
+        % "unhealthy"
+        + "docker inspect -f '{{with index .State.Health.Log 0}}{{.ExitCode}} {{.Output}}{{end}}' c1 | "
+        "grep -o '.*exceeded timeout ([1s]*)'",
+        "-1 Health check exceeded timeout (1s)\n",
+    ),
+    Case(
+        "no health check",
+        "docker run -d --name c1 --no-healthcheck busybox sleep 1000 >/dev/null; "
+        "docker inspect -f '{{json .State.Health}}' c1 || echo none",
+        None,
+    ),
+)
+
 CASES = (
     *RUN,
     *EXIT_CODES,
@@ -1066,4 +1142,5 @@ CASES = (
     *LOOK,
     *IMAGES,
     *NETWORK,
+    *HEALTH,
 )

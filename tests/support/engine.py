@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
@@ -53,6 +54,8 @@ class Engine:
     subnet: ipaddress.IPv4Network
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    configuration: dict[str, Any] = field(default_factory=dict)
+    """The daemon.json."""
 
     @property
     def socket(self) -> Path:
@@ -255,7 +258,7 @@ def _unmount_below(root: Path) -> None:
 @contextmanager
 def _removed_afterwards(engine: Engine) -> Iterator[Engine]:
     (engine.root / "client").mkdir()
-    (engine.root / "daemon.json").write_text("{}")
+    (engine.root / "daemon.json").write_text(json.dumps(engine.configuration))
     try:
         engine.start()
         yield engine
@@ -274,10 +277,17 @@ def _removed_afterwards(engine: Engine) -> Iterator[Engine]:
 
 
 @contextmanager
-def open_barqued(*extra: str, prefix: str = "barqued-") -> Iterator[Engine]:
+def open_barqued(
+    *extra: str,
+    prefix: str = "barqued-",
+    within: Sequence[str] = (),
+    configuration: dict[str, Any] | None = None,
+) -> Iterator[Engine]:
     """Run a private barqued; ``extra`` are more of its flags. Needs root.
 
-    On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
+    ``within`` is a command line that runs the one behind it, in other surroundings.
+
+    ``configuration`` is its daemon.json. On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
     """
     root = Path(tempfile.mkdtemp(prefix=prefix))
     bridge, subnet = _choose_network()
@@ -286,7 +296,9 @@ def open_barqued(*extra: str, prefix: str = "barqued-") -> Iterator[Engine]:
         root=root,
         bridge=bridge,
         subnet=subnet,
+        configuration=configuration or {},
         command=[
+            *within,
             str(Path(sys.executable).with_name("barqued")),
             *("--data-root", str(root / "data")),
             *("--exec-root", str(root / "exec")),

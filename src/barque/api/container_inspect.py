@@ -11,8 +11,9 @@ from barque.api.contracts import Engine, Settings
 from barque.api.http import Call, Reply, reply_json
 from barque.api.ports import map_ports
 from barque.engine.facts import MASKED_PATHS, READONLY_PATHS
+from barque.engine.security import parse_security_options
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig
-from barque.models.container import ContainerRecord
+from barque.models.container import ContainerRecord, ContainerState
 
 DEFAULT_SHM_BYTES = 64 << 20
 DEFAULT_BRIDGE = "bridge"
@@ -55,19 +56,7 @@ class ContainerInspect:
             "Created": record.created,
             "Path": record.path,
             "Args": record.args,
-            "State": {
-                "Status": state.status,
-                "Running": state.running,
-                "Paused": state.paused,
-                "Restarting": state.restarting,
-                "OOMKilled": state.oom_killed,
-                "Dead": state.dead,
-                "Pid": state.pid,
-                "ExitCode": state.exit_code,
-                "Error": state.error,
-                "StartedAt": state.started_at,
-                "FinishedAt": state.finished_at,
-            },
+            "State": render_state(state),
             "Image": record.image_id,
             "ResolvConfPath": files and f"{files}/resolv.conf",
             "HostnamePath": files and f"{files}/hostname",
@@ -79,7 +68,7 @@ class ContainerInspect:
             "Platform": record.platform,
             "MountLabel": "",
             "ProcessLabel": "",
-            "AppArmorProfile": "",
+            "AppArmorProfile": parse_security_options(record.host_config.security_opt).apparmor,
             "ExecIDs": self._list_execs(record),
             "HostConfig": render_host_config(record.host_config),
             "GraphDriver": {"Data": None, "Name": record.snapshotter},
@@ -90,6 +79,38 @@ class ContainerInspect:
 
     def _list_execs(self, record: ContainerRecord) -> list[str] | None:
         return list(self._engine.execs.of_container(record.id)) or None
+
+
+def render_state(state: ContainerState) -> dict[str, Any]:
+    """Return ``State``; ``Health`` is there for containers with a probe."""
+    document: dict[str, Any] = {
+        "Status": state.status,
+        "Running": state.running,
+        "Paused": state.paused,
+        "Restarting": state.restarting,
+        "OOMKilled": state.oom_killed,
+        "Dead": state.dead,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": state.started_at,
+        "FinishedAt": state.finished_at,
+    }
+    if (health := state.health) is not None:
+        document["Health"] = {
+            "Status": health.status,
+            "FailingStreak": health.failing_streak,
+            "Log": [
+                {
+                    "Start": probe.start,
+                    "End": probe.end,
+                    "ExitCode": probe.exit_code,
+                    "Output": probe.output,
+                }
+                for probe in health.log
+            ],
+        }
+    return document
 
 
 def render_config(

@@ -183,7 +183,7 @@ class _Selection:
                 and not state.running
                 and state.started_at != ZERO_TIME
             ),
-            "health": lambda: "none" in f["health"],
+            "health": lambda: (state.health.status if state.health else "none") in f["health"],
             "is-task": lambda: not self._tasks,
             "isolation": lambda: any(value in {"", "default"} for value in f["isolation"]),
             "id": lambda: (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from barque.api.parameters import NS_PER_S, parse_rfc3339
-from barque.models.container import ContainerState
+from barque.models.container import ContainerState, Health
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -38,12 +38,22 @@ def _elapsed(since: str, now_ns: int) -> tuple[str, int]:
     return format_duration(seconds), begun + (seconds // step + 1) * step * NS_PER_S
 
 
+def _format_health(state: ContainerState) -> str:
+    match state.health:
+        case None:
+            return ""
+        case Health(status="starting"):
+            return " (health: starting)"
+        case health:
+            return f" ({health.status})"
+
+
 def format_status(state: ContainerState, now_ns: int) -> tuple[str, int]:
     """Return the text and the unix time in ns until which it holds."""
     match state.status:
         case "running":
             words, until = _elapsed(state.started_at, now_ns)
-            return f"Up {words}", until
+            return f"Up {words}{_format_health(state)}", until
         case "paused":
             words, until = _elapsed(state.started_at, now_ns)
             return f"Up {words} (Paused)", until

@@ -18,12 +18,15 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 import barque
+from barque.daemon.foreign import set_aside
+from barque.engine.defaults import DEFAULT_PIDS_LIMIT, DOCKER, parse_capabilities
 from barque.engine.runtimes import BUILTIN, DEFAULT, Runtimes
 from barque.errors import InvalidArgument
 from barque.models.api import Ulimit
 from barque.models.launch import ExternalRuntime
 from barque.network.config import AddressPool, NetworkConfig
 from barque.registry.config import RegistryConfig, check_config
+from barque.runtime.capabilities import DEFAULT as DEFAULT_CAPABILITIES
 
 DEFAULT_CONFIG_FILE = Path("/etc/barque/daemon.json")
 DEFAULT_EXEC_ROOT = Path("/run/barque")
@@ -32,6 +35,8 @@ DEFAULT_HOST = "unix:///run/barque.sock"
 _LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _STORAGE_DRIVERS = ("", "overlay", "overlay2", "vfs", "btrfs")
 _LOG_DRIVERS = ("json-file", "none")
+_IPC_MODES = ("private", "shareable")
+_CGROUPNS_MODES = ("", "private", "host")
 _RUNTIME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -66,6 +71,11 @@ class Options(
     default_runtime: str = DEFAULT
     default_shm_size: str | int = 64 << 20
     default_ulimits: dict[str, Ulimit] = {}
+    default_pids_limit: int = DEFAULT_PIDS_LIMIT
+    default_capabilities: list[str] | str | None = None
+    default_ipc_mode: str = "private"
+    default_cgroupns_mode: str = ""
+    no_new_privileges: bool = False
     seccomp_profile: str = "builtin"
     bridge: str = ""
     bip: str = ""
@@ -114,6 +124,13 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     runtimes: Runtimes
     default_shm_size_bytes: int
     default_ulimits: tuple[Ulimit, ...]
+    default_pids_limit: int
+    """-1 is no limit."""
+    default_capabilities: tuple[str, ...]
+    default_ipc_mode: str
+    default_cgroupns_mode: str
+    """host, private, or "": as barque chooses."""
+    no_new_privileges: bool
     seccomp_profile: str
     """``builtin``, ``unconfined`` or a file."""
     network: NetworkConfig
@@ -126,9 +143,11 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     insecure_tcp: bool
     validate_only: bool = False
     """Only check the configuration, then leave (``--validate``)."""
+    warnings: tuple[str, ...] = ()
+    """About keys that are dockerd's and have no effect."""
 
 
-Kind = Literal["text", "flag", "integer", "list", "map", "pools", "ulimits", "runtimes"]
+Kind = Literal["text", "flag", "integer", "list", "words", "map", "pools", "ulimits", "runtimes"]
 
 
 class _Flag(NamedTuple):
@@ -156,6 +175,21 @@ _FLAGS = (
     _Flag("default-runtime", ("--default-runtime",), "text", "runtime of who names none"),
     _Flag("default-shm-size", ("--default-shm-size",), "text", "size of containers' /dev/shm"),
     _Flag("default-ulimits", ("--default-ulimit",), "ulimits", "name=soft[:hard] of containers"),
+    _Flag(
+        "default-pids-limit",
+        ("--default-pids-limit",),
+        "integer",
+        "processes of a container that asks for no limit; -1 for no limit",
+    ),
+    _Flag(
+        "default-capabilities",
+        ("--default-capabilities",),
+        "words",
+        "capabilities of containers, with commas between them, or docker for docker's",
+    ),
+    _Flag("default-ipc-mode", ("--default-ipc-mode",), "text", "private or shareable"),
+    _Flag("default-cgroupns-mode", ("--default-cgroupns-mode",), "text", "host or private"),
+    _Flag("no-new-privileges", ("--no-new-privileges",), "flag", "containers gain no privileges"),
     _Flag("seccomp-profile", ("--seccomp-profile",), "text", "a file, builtin or unconfined"),
     _Flag("bridge", ("-b", "--bridge"), "text", "bridge device; none: no default network"),
     _Flag("bip", ("--bip",), "text", "address and subnet of the bridge"),
@@ -252,6 +286,7 @@ def merge(
 
     Raises InvalidArgument for unknown keys, keys in both, and values that make no sense.
     """
+    contents, warnings = set_aside(_rename_old(contents), source)
     known = {field.encode_name for field in msgspec.structs.fields(Options)}
     if unknown := sorted(set(contents) - known):
         raise InvalidArgument(
@@ -270,7 +305,15 @@ def merge(
         options = msgspec.convert(_name_ulimits(contents) | flags, Options)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"invalid configuration ({source}): {error}") from None
-    return _finish(options, validate_only=validate_only)
+    return _finish(options, validate_only=validate_only, warnings=warnings)
+
+
+def _rename_old(contents: dict[str, Any]) -> dict[str, Any]:
+    """``host-gateway-ip`` was the name of a single address. Both together are an error."""
+    old, new = "host-gateway-ip", "host-gateway-ips"
+    if old not in contents or new in contents:
+        return contents
+    return {key: value for key, value in contents.items() if key != old} | {new: [contents[old]]}
 
 
 def _name_ulimits(contents: dict[str, Any]) -> dict[str, Any]:
@@ -285,10 +328,12 @@ def _name_ulimits(contents: dict[str, Any]) -> dict[str, Any]:
     return contents | {"default-ulimits": named}
 
 
-def _finish(options: Options, *, validate_only: bool) -> Config:
+def _finish(options: Options, *, validate_only: bool, warnings: list[str]) -> Config:
     _check_choice("log-level", options.log_level, _LOG_LEVELS)
     _check_choice("storage-driver", options.storage_driver, _STORAGE_DRIVERS)
     _check_choice("log-driver", options.log_driver, _LOG_DRIVERS)
+    _check_choice("default-ipc-mode", options.default_ipc_mode, _IPC_MODES)
+    _check_choice("default-cgroupns-mode", options.default_cgroupns_mode, _CGROUPNS_MODES)
     for label in options.labels:
         if "=" not in label:
             raise InvalidArgument(f"bad attribute format: {label}: a label is key=value")
@@ -318,6 +363,15 @@ def _finish(options: Options, *, validate_only: bool) -> Config:
         runtimes=_find_runtimes(options.runtimes, options.default_runtime),
         default_shm_size_bytes=parse_size(options.default_shm_size),
         default_ulimits=tuple(options.default_ulimits.values()),
+        default_pids_limit=_parse_pids_limit(options.default_pids_limit),
+        default_capabilities=(
+            DEFAULT_CAPABILITIES
+            if options.default_capabilities is None
+            else parse_capabilities(options.default_capabilities)
+        ),
+        default_ipc_mode=options.default_ipc_mode,
+        default_cgroupns_mode=options.default_cgroupns_mode,
+        no_new_privileges=options.no_new_privileges,
         seccomp_profile=options.seccomp_profile,
         network=network,
         registries=check_config(
@@ -334,6 +388,7 @@ def _finish(options: Options, *, validate_only: bool) -> Config:
         tlskey=options.tlskey,
         insecure_tcp=options.insecure_tcp,
         validate_only=validate_only,
+        warnings=tuple(warnings),
     )
 
 
@@ -369,6 +424,14 @@ def _parse_directory(key: str, text: str) -> Path:
     if not path.is_absolute() or path == Path("/"):
         raise InvalidArgument(f"invalid {key} {text!r}: give an absolute path other than /")
     return path
+
+
+def _parse_pids_limit(value: int) -> int:
+    if value < -1 or value == 0:
+        raise InvalidArgument(
+            f"invalid default-pids-limit {value}: give a number of processes, or -1 for no limit"
+        )
+    return value
 
 
 def parse_size(value: str | int) -> int:
@@ -407,6 +470,11 @@ def _parse_flag_value(text: str) -> bool:
     if lowered in {"0", "f", "false"}:
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _parse_words(text: str) -> list[str] | str:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    return text if text == DOCKER else words
 
 
 class _Ulimits(argparse.Action):
@@ -470,6 +538,7 @@ _ARGUMENTS: dict[Kind, dict[str, Any]] = {
     "flag": {"nargs": "?", "const": True, "type": _parse_flag_value, "metavar": "BOOL"},
     "integer": {"type": int},
     "list": {"action": "append"},
+    "words": {"type": _parse_words, "metavar": "A,B"},
     "map": {"action": _Map, "metavar": "KEY=VALUE"},
     "pools": {"action": "append", "type": _parse_pool},
     "runtimes": {"action": _RuntimePaths, "metavar": "NAME=PATH"},

@@ -21,6 +21,8 @@ def main() -> int:
     """Run the engine in the foreground. Returns the exit status."""
     try:
         config = load_config(sys.argv[1:])
+        for warning in config.warnings:
+            print(f"barqued: {warning}", file=sys.stderr)  # noqa: T201
         if config.validate_only:
             print("configuration OK")  # noqa: T201 - what dockerd prints
             return 0

@@ -15,12 +15,13 @@ from barque.content.store import ContentStore
 from barque.daemon.config import DEFAULT_EXEC_ROOT, Config
 from barque.daemon.locks import hold_directories, pid_file
 from barque.daemon.sockets import open_listeners
-from barque.engine.defaults import ContainerDefaults
+from barque.engine.defaults import ContainerDefaults, own_ulimits
 from barque.engine.engine import Engine, EngineConfig, build_engine
 from barque.engine.facts import HostFacts
 from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
-from barque.engine.seccomp import BUILTIN, UNCONFINED, SeccompProfiles, check_profile
+from barque.engine.seccomp import SeccompProfiles, check_profile
+from barque.engine.security import BUILTIN, UNCONFINED
 from barque.engine.shims import ShimHost
 from barque.errors import InvalidArgument, KernelError
 from barque.images.service import ImageService
@@ -115,7 +116,7 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
         networks=Networks(database, config.network, lambda ref: registry.get(ref).record),
         snapshots=snapshots,
         shims=ShimHost(spawner, config.exec_root, None),
-        seccomp=SeccompProfiles(config.data_root / "seccomp", facts, defaults.seccomp_profile),
+        seccomp=SeccompProfiles(config.data_root / "seccomp", facts, defaults),
         facts=facts,
     )
 
@@ -130,14 +131,22 @@ def _container_defaults(config: Config, facts: HostFacts) -> ContainerDefaults:
             raise InvalidArgument(f"seccomp-profile {profile}: {error.strerror}") from None
         check_profile(profile, facts)
     parse_log_config(LogConfig(type=config.log_driver, config=dict(config.log_opts)))
+    named = {limit.name for limit in config.default_ulimits}
+    own = [limit for limit in own_ulimits(facts.max_open_files) if limit.name not in named]
     return ContainerDefaults(
         shm_size_bytes=config.default_shm_size_bytes,
         log_driver=config.log_driver,
         log_opts=config.log_opts,
-        ulimits=config.default_ulimits,
+        ulimits=(*config.default_ulimits, *own),
+        pids_limit=config.default_pids_limit,
+        capabilities=config.default_capabilities,
+        ipc_mode=config.default_ipc_mode,
+        cgroupns_mode=config.default_cgroupns_mode,
+        no_new_privileges=config.no_new_privileges,
         init=config.init,
         seccomp_profile=profile,
         runtimes=config.runtimes,
+        seccomp_name=config.seccomp_profile,
     )
 
 

@@ -16,6 +16,7 @@ from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import Image, Images, NetworkService
 from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import HostFacts
+from barque.engine.health import check_probe
 from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.mounts import MountPlan, resolve_mounts
@@ -98,6 +99,7 @@ class Creation:
         if image is not None:
             warnings += check_platform(config.image, image, platform)
         merged = merge_image(config, image.config if image is not None else None)
+        warnings += check_probe(merged.config)
         fill_defaults(host, self.facts, self.defaults)
         fill_systemd(merged.config, host)
         self._resolve_shared(host)

@@ -26,10 +26,12 @@ from barque.engine.events import EventBus
 from barque.engine.execs import Execs
 from barque.engine.facts import HostFacts
 from barque.engine.files import ContainerFiles
+from barque.engine.health import HealthMonitors
 from barque.engine.launching import Launcher, SeccompFilters
 from barque.engine.layout import Layout
 from barque.engine.logs import Logs
 from barque.engine.networking import Networking
+from barque.engine.probing import ExecProber
 from barque.engine.reconcile import Reconciliation
 from barque.engine.registry import Registry
 from barque.engine.removal import Removal
@@ -197,6 +199,7 @@ def build_engine(
         snapshots=snapshots,
         seccomp=seccomp,
         facts=facts,
+        defaults=config.defaults,
         cgroup_parent=config.cgroup_parent,
         events=events,
         layout=layout,
@@ -212,6 +215,7 @@ def build_engine(
         layout=layout,
         reaper=reaper,
     )
+    execs = Execs(registry, shims, launcher, events)
     tasks = Tasks(
         registry=registry,
         shims=shims,
@@ -219,6 +223,7 @@ def build_engine(
         removal=removal,
         events=events,
         background=background,
+        health=HealthMonitors(registry, ExecProber(execs, shims), events, background, clock),
         clock=clock,
         open_cgroup=cgroups,
     )
@@ -233,7 +238,6 @@ def build_engine(
         background=background,
         clock=clock,
     )
-    execs = Execs(registry, shims, launcher, events)
     logs = Logs(watcher, clock)
     containers = Containers(
         registry=registry,
@@ -255,7 +259,7 @@ def build_engine(
         removal=removal,
         attaching=Attaching(shims, tasks, logs, events),
         log_reader=logs,
-        updating=Updating(registry, tasks, events, facts),
+        updating=Updating(registry, tasks, events, facts, config.defaults),
         shims=shims,
         images=images,
         snapshots=snapshots,
@@ -284,7 +288,13 @@ def build_engine(
         volumes=volumes,
         networks=networking,
         events=bus,
-        system=SystemInfo(SettingStore(database), facts, config.storage_driver, config.data_root),
+        system=SystemInfo(
+            SettingStore(database),
+            facts,
+            config.storage_driver,
+            config.data_root,
+            config.defaults,
+        ),
         registry=registry,
         database=database,
         snapshots=snapshots,

@@ -140,6 +140,7 @@ class Execs:
                 container,
                 record,
                 seccomp_path=seccomp_path,
+                defaults=self._launcher.defaults,
                 cgroups_path=self._launcher.cgroup_path(container),
             )
             pid = await self._shims.exec(

@@ -7,6 +7,7 @@ check that reads no file costs nothing, and tests can say what host they mean.
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import msgspec
@@ -27,10 +28,17 @@ MASKED_PATHS = (
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/dev/block",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
+    "/sys/fs/selinux",
 )
-"""Docker's masked paths, those apart that depend on the host."""
+"""What docker or podman masks, those apart that depend on the host.
+
+Podman has ``/sys/dev/block`` and ``/sys/fs/selinux``; docker ``/proc/asound``, which podman has
+read-only, and ``/proc/interrupts``. Source: moby's daemon/pkg/oci/defaults.go, podman's
+container-libs common/pkg/config.
+"""
 
 READONLY_PATHS = (
     "/proc/bus",
@@ -39,7 +47,7 @@ READONLY_PATHS = (
     "/proc/sys",
     "/proc/sysrq-trigger",
 )
-"""Docker's read-only paths."""
+"""What docker and podman have read-only."""
 
 _GO_ARCHITECTURES = {
     "x86_64": "amd64",
@@ -99,6 +107,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: bool = True
     capabilities: frozenset[str]
     """What the engine itself holds, and so can give."""
+    max_open_files: int = 1 << 20
+    """To how many files the engine can limit a process, at most."""
     masked_paths: tuple[str, ...] = MASKED_PATHS
     default_sysctls: dict[str, str] = {}
     """Set in every network namespace of a container's own, as far as the kernel has them."""
@@ -122,7 +132,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
             apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
             selinux=Path("/sys/fs/selinux/enforce").exists(),
             seccomp=Path("/proc/sys/kernel/seccomp/actions_avail").exists(),
-            capabilities=frozenset(capabilities.names_of(capabilities.held().permitted)),
+            capabilities=(held := frozenset(capabilities.names_of(capabilities.held().permitted))),
+            max_open_files=_max_open_files(raisable="CAP_SYS_RESOURCE" in held),
             masked_paths=MASKED_PATHS + _thermal_paths(),
             default_sysctls={
                 name: value
@@ -130,6 +141,13 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
                 if Path("/proc/sys", *name.split(".")).exists()
             },
         )
+
+
+def _max_open_files(*, raisable: bool) -> int:
+    """Return the kernel's limit for a process, or the engine's own where it cannot be raised."""
+    if raisable:
+        return int(_read("/proc/sys/fs/nr_open"))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def parse_kernel(release: str) -> tuple[int, int]:

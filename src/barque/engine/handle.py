@@ -83,6 +83,8 @@ class Handle:
     waiters: dict[WaitCondition, list[asyncio.Future[WaitResult]]] = field(default_factory=dict)
     clients: list[Client] = field(default_factory=list)
     """Attached while the container did not run; the next start takes them."""
+    monitor: asyncio.Task[None] | None = None
+    """Probes the health of the current run."""
     orphans: bool = False
     """Processes of the last run may live although nothing is their parent any more."""
     halted: bool = False

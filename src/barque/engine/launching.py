@@ -16,6 +16,7 @@ from typing import Protocol, Self
 
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import NetworkService, TaskHost
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import HostFacts
 from barque.engine.handle import Handle
 from barque.engine.layout import Layout
@@ -30,7 +31,7 @@ from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
-from barque.models.launch import LogTarget, RootfsMount
+from barque.models.launch import SHM_OF, LogTarget, RootfsMount
 from barque.network.attachment import Attachment, clear_endpoints
 from barque.shim.protocol import Started
 from barque.snapshots.contract import Snapshotter
@@ -58,6 +59,7 @@ class Launcher:
     snapshots: Snapshotter
     seccomp: SeccompFilters
     facts: HostFacts
+    defaults: ContainerDefaults
     cgroup_parent: str
     events: ContainerEvents
     layout: Layout
@@ -98,6 +100,7 @@ class Launcher:
                     joins=joins,
                     seccomp_path=seccomp_path,
                     facts=self.facts,
+                    defaults=self.defaults,
                     cgroups_path=self.cgroup_path(record),
                 )
                 if runtime is not None:
@@ -181,13 +184,16 @@ class Launcher:
             if mode.startswith("container:"):
                 target = self.registry.get(mode.removeprefix("container:")).id
                 wanted.setdefault(target, []).append(kind)
+                if kind == "ipc":
+                    check_shareable(self.registry.get(target).record)
+                    wanted[target].append("mount")  # where its /dev/shm is
         joins: dict[str, int] = {}
         fds: list[int] = []
         for target, kinds in wanted.items():
             self._check_joinable(target, kinds)
             for kind, fd in (await self.shims.open_namespaces(target, kinds)).items():
                 namespaces.callback(os.close, fd)
-                joins[kind] = len(fds)
+                joins[SHM_OF if kind == "mount" else kind] = len(fds)
                 fds.append(fd)
         return joins, fds
 
@@ -204,6 +210,15 @@ class Launcher:
                 f"cannot join {shown} namespace: container {target} is restarting, wait until the "
                 "container is running"
             )
+
+
+def check_shareable(record: ContainerRecord) -> None:
+    """Raise Conflict if the container's IPC namespace is its own."""
+    if record.host_config.ipc_mode not in {"shareable", "host"}:
+        raise Conflict(
+            f"cannot join IPC namespace of container {record.id}: non-shareable IPC (hint: use "
+            "IpcMode:shareable for the donor container)"
+        )
 
 
 class _Kept:

@@ -11,6 +11,7 @@ Source: moby/profiles seccomp, runtime-spec config-linux.md "Seccomp".
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import tempfile
@@ -20,13 +21,13 @@ from pathlib import Path
 
 import msgspec
 
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import HostFacts
-from barque.engine.security import parse_security_options
+from barque.engine.security import BUILTIN, UNCONFINED, parse_security_options
 from barque.errors import FailedPrecondition, InvalidArgument, NotImplementedHere
 from barque.models import oci
 from barque.models.api import HostConfig
 from barque.models.container import ContainerRecord
-from barque.runtime import capabilities
 from barque.runtime.seccomp import (
     compile_filter,
     libseccomp_version,
@@ -35,10 +36,10 @@ from barque.runtime.seccomp import (
     plan_rules,
 )
 
-UNCONFINED = "unconfined"
-BUILTIN = "builtin"
 _COMPILER = "1"
 """To be counted up when ``compile_filter`` gives other instructions for the same profile."""
+
+_IO_URING = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 
 _NATIVE_ARCHITECTURES = {
     "386": "SCMP_ARCH_X86",
@@ -119,8 +120,17 @@ def parse_profile(text: str | bytes) -> Profile:
 
 @cache
 def default_profile() -> Profile:
-    """Return moby's default profile, read once."""
-    return parse_profile((Path(__file__).parent / "profiles" / "seccomp-default.json").read_bytes())
+    """Return moby's default profile with what barque adds to it, read once.
+
+    Sockets of AF_ALG and AF_VSOCK fail with EPERM, as moby has decided: it is what a program
+    sees that may not, where EAFNOSUPPORT would say that the machine cannot. io_uring is not
+    among what moby allows; programs that find ENOSYS use something else, and EPERM makes some
+    of them give up.
+    """
+    text = (Path(__file__).parent / "profiles" / "seccomp-default.json").read_bytes()
+    profile = parse_profile(text)
+    io_uring = _Syscall(action="SCMP_ACT_ERRNO", names=list(_IO_URING), errno_ret=errno.ENOSYS)
+    return msgspec.structs.replace(profile, syscalls=[*(profile.syscalls or ()), io_uring])
 
 
 def _parse_version(text: str) -> tuple[int, int]:
@@ -218,9 +228,10 @@ _Key = tuple[bool, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 class SeccompProfiles:
     """Compiled filters in ``directory`` (data-root/seccomp), by the hash of what went in."""
 
-    def __init__(self, directory: Path, facts: HostFacts, default: str = BUILTIN) -> None:
-        """``default`` is ``builtin``, ``unconfined`` or a profile's JSON text."""
-        self._default = default
+    def __init__(
+        self, directory: Path, facts: HostFacts, defaults: ContainerDefaults | None = None
+    ) -> None:
+        self._defaults = defaults or ContainerDefaults()
         self._directory = directory
         self._facts = facts
         self._paths: dict[_Key, str] = {}
@@ -252,10 +263,10 @@ class SeccompProfiles:
     def profile_for(self, record: ContainerRecord) -> oci.Seccomp | None:
         """Return the container's profile, None if it runs unfiltered. Raises as ``path_for``."""
         host = record.host_config
-        profile = select_profile(host, self._facts, self._default)
+        profile = select_profile(host, self._facts, self._defaults.seccomp_profile)
         if profile is None:
             return None
-        bounding = capabilities.choose(host.cap_add, host.cap_drop, privileged=host.privileged)
+        bounding = self._defaults.choose_capabilities(host)
         return resolve_profile(profile, frozenset(bounding), self._facts)
 
     def _compile(self, record: ContainerRecord) -> str:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.devices import (
     device_rules,
     find_device_number,
@@ -26,7 +27,7 @@ from barque.engine.devices import (
 from barque.engine.facts import HostFacts
 from barque.engine.mounts import clean_path
 from barque.engine.propagation import root_propagation
-from barque.engine.security import parse_security_options
+from barque.engine.security import UNCONFINED, parse_security_options
 from barque.engine.systemd import systemd_cgroup
 from barque.engine.tmpfs import merge_tmpfs_options, parse_tmpfs_text
 from barque.engine.validate import normal_sysctl
@@ -152,6 +153,10 @@ _MQUEUE = oci.Mount(
 _HOST_SHM = oci.Mount(
     destination="/dev/shm", type="bind", source="/dev/shm", options=["rbind", "rprivate"]
 )
+_JOINED_SHM = oci.Mount(
+    destination="/dev/shm", type="bind", source="/dev/shm", options=["bind", "rprivate"]
+)
+"""What is bound was cloned in the other container's mount namespace beforehand."""
 _NAMESPACES = {
     kind: oci.Namespace(type=kind) for kind in ("mount", "network", "uts", "pid", "ipc", "cgroup")
 }
@@ -194,10 +199,10 @@ def _shm(size_bytes: int) -> oci.Mount:
 
 @lru_cache(maxsize=64)
 def _capabilities(
-    add: tuple[str, ...], drop: tuple[str, ...], *, privileged: bool
+    names: tuple[str, ...],
 ) -> oci.Capabilities:
-    names = list(capabilities.choose(add, drop, privileged=privileged))
-    return oci.Capabilities(bounding=names, effective=names, permitted=names)
+    chosen = list(names)
+    return oci.Capabilities(bounding=chosen, effective=chosen, permitted=chosen)
 
 
 # -- start: the parts ------------------------------------------------------------------------
@@ -230,7 +235,13 @@ def cgroups_path(host: HostConfig, container_id: ContainerId, parent: str = "/ba
 
 
 def _process(
-    record: ContainerRecord, args: list[str], env: list[str], cwd: str, *, terminal: bool
+    record: ContainerRecord,
+    args: list[str],
+    env: list[str],
+    cwd: str,
+    *,
+    terminal: bool,
+    defaults: ContainerDefaults,
 ) -> oci.Process:
     """Describe what the container's own process and its execs have in common."""
     if cwd and not cwd.startswith("/"):
@@ -238,24 +249,27 @@ def _process(
             f"the working directory '{cwd}' is invalid, it needs to be an absolute path"
         )
     host = record.host_config
+    security = parse_security_options(host.security_opt)
+    no_new_privileges = security.no_new_privileges
     return oci.Process(
         terminal=terminal,
         args=args,
         env=env,
         cwd=cwd or "/",
-        capabilities=_capabilities(
-            tuple(host.cap_add or ()), tuple(host.cap_drop or ()), privileged=host.privileged
-        ),
+        capabilities=_capabilities(defaults.choose_capabilities(host)),
         rlimits=[
             oci.Rlimit(
                 type=f"RLIMIT_{limit.name.upper()}",
                 soft=_INFINITY if limit.soft == -1 else limit.soft,
                 hard=_INFINITY if limit.hard == -1 else limit.hard,
             )
-            for limit in host.ulimits or ()
+            for limit in defaults.choose_ulimits(host)
         ],
-        no_new_privileges=parse_security_options(host.security_opt).no_new_privileges,
+        no_new_privileges=(
+            defaults.no_new_privileges if no_new_privileges is None else no_new_privileges
+        ),
         oom_score_adj=host.oom_score_adj,
+        apparmor_profile="" if security.apparmor == UNCONFINED else security.apparmor,
     )
 
 
@@ -318,6 +332,8 @@ def _mounts(
     ]
     if host.ipc_mode == "host":
         defaults.append(_HOST_SHM)
+    elif host.ipc_mode.startswith("container:"):
+        defaults.append(_JOINED_SHM)
     elif host.ipc_mode != "none":
         defaults.append(_shm(host.shm_size))
     if not writable and (own := systemd_cgroup(host, facts, cgroups_path)):
@@ -421,6 +437,7 @@ def build_resources(host: HostConfig, rules: list[oci.DeviceRule] | None = None)
     """Return the limits in ``host`` as a control group's. Raises InvalidArgument.
 
     ``rules`` are the device rules; a running container's are not touched by leaving them out.
+    Of the engine's own limits there is nothing here.
     """
     limit = host.pids_limit
     return oci.Resources(
@@ -452,6 +469,7 @@ def build_launch(
     joins: Mapping[str, int],
     seccomp_path: str,
     facts: HostFacts,
+    defaults: ContainerDefaults,
     cgroups_path: str,
 ) -> ContainerLaunch:
     """Describe a container's task.
@@ -465,6 +483,10 @@ def build_launch(
     """
     config, host = record.config, record.host_config
     devices, rules = _devices(host)
+    resources = build_resources(host, rules)
+    pids_limit = defaults.choose_pids_limit(host.pids_limit)
+    if pids_limit > 0 and facts.cgroups.pids:
+        resources.pids = oci.Pids(limit=pids_limit)
     own_uts = host.uts_mode != "host"
     own_pids = host.pid_mode != "host" and not host.pid_mode.startswith("container:")
     spec = oci.Spec(
@@ -475,6 +497,7 @@ def build_launch(
             environment(config, tty=config.tty),
             config.working_dir,
             terminal=config.tty,
+            defaults=defaults,
         ),
         hostname=config.hostname if own_uts else "",
         domainname=config.domainname if own_uts else "",
@@ -484,7 +507,7 @@ def build_launch(
             namespaces=_namespaces(host),
             devices=devices,
             cgroups_path=cgroups_path,
-            resources=build_resources(host, rules),
+            resources=resources,
             rootfs_propagation=root_propagation(
                 [(p.source, p.propagation) for p in record.mounts if p.type == "bind"]
             ),
@@ -511,7 +534,12 @@ def build_launch(
 
 
 def build_exec(
-    record: ContainerRecord, exec_: ExecRecord, *, seccomp_path: str, cgroups_path: str
+    record: ContainerRecord,
+    exec_: ExecRecord,
+    *,
+    seccomp_path: str,
+    defaults: ContainerDefaults,
+    cgroups_path: str,
 ) -> ExecLaunch:
     """Describe a further process of a running container.
 
@@ -527,9 +555,10 @@ def build_exec(
         environment(config, tty=exec_.tty, extra=exec_.env),
         exec_.working_dir or config.working_dir,
         terminal=exec_.tty,
+        defaults=defaults,
     )
     if exec_.privileged:
-        process.capabilities = _capabilities((), (), privileged=True)
+        process.capabilities = _capabilities(capabilities.known())
     return ExecLaunch(
         process=process,
         names=UserNames(user=exec_.user or config.user, groups=record.host_config.group_add or []),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import CgroupFacts, HostFacts
 from barque.store.settings import SettingStore
 
@@ -37,9 +38,15 @@ class SystemInfo:
     """Answers what the engine and its host are."""
 
     def __init__(
-        self, settings: SettingStore, host: HostFacts, storage_driver: str, storage_path: Path
+        self,
+        settings: SettingStore,
+        host: HostFacts,
+        storage_driver: str,
+        storage_path: Path,
+        defaults: ContainerDefaults | None = None,
     ) -> None:
         self._host = host
+        self._defaults = defaults or ContainerDefaults()
         self._driver = storage_driver
         self._storage = storage_path
         self.id = settings.find(_ID_KEY) or ""
@@ -69,7 +76,7 @@ class SystemInfo:
             cgroups=host.cgroups,
             storage_driver=self._driver,
             storage_status=[["Backing Filesystem", find_filesystem(str(self._storage))]],
-            security_options=_security_options(host),
+            security_options=_security_options(host, self._defaults),
             ipv4_forwarding=forwarding == "1",
             warnings=warnings,
         )
@@ -100,12 +107,16 @@ def list_missing(cgroups: CgroupFacts) -> list[str]:
     return [f"WARNING: No {what} support" for there, what in missing if not there]
 
 
-def _security_options(host: HostFacts) -> list[str]:
+def _security_options(host: HostFacts, defaults: ContainerDefaults) -> list[str]:
     options = []
+    if host.apparmor:
+        options.append("name=apparmor")
     if host.seccomp:
-        options.append("name=seccomp,profile=builtin")
+        options.append(f"name=seccomp,profile={defaults.seccomp_name}")
     if Path("/proc/self/ns/cgroup").exists():
         options.append("name=cgroupns")
+    if defaults.no_new_privileges:
+        options.append("name=no-new-privileges")
     return options
 
 

@@ -34,6 +34,7 @@ from barque.engine.clock import NANOSECONDS, Clock, format_time, parse_time
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import TaskHost
 from barque.engine.handle import Handle, Run, WaitCondition, WaitResult
+from barque.engine.health import HealthMonitors
 from barque.engine.launching import Launcher
 from barque.engine.oom import OomWatch
 from barque.engine.registry import Registry
@@ -68,6 +69,7 @@ class Tasks:
         removal: Removal,
         events: ContainerEvents,
         background: Background,
+        health: HealthMonitors,
         clock: Clock,
         open_cgroup: Callable[[str], Cgroup],
     ) -> None:
@@ -78,6 +80,7 @@ class Tasks:
         self._removal = removal
         self._events = events
         self._background = background
+        self._health = health
         self._clock = clock
         self._open_cgroup = open_cgroup
 
@@ -140,6 +143,7 @@ class Tasks:
         )
         handle.resume()
         self._events.publish(handle.record, "start")
+        self._health.resume(handle)
         self._oom.watch(handle.id, self.cgroup(handle))
 
     def _record_failure(self, handle: Handle, error: BaseException, *, by_policy: bool) -> None:
@@ -177,6 +181,8 @@ class Tasks:
         restart = self._wants_restart(handle, run, exit_record.code)
         handle.run = None
         self._oom.forget(handle.id)
+        self._health.suspend(handle)
+        record = handle.record
         if not exit_record.exited_at:
             self._expect_orphans(handle)
         networks = self._launcher.release(record)
@@ -380,6 +386,7 @@ class Tasks:
             self.cgroup(handle).thaw()  # a write that waits for nothing
             self._registry.replace_state(handle, paused=False)
             self._events.publish(handle.record, "unpause")
+            self._health.resume(handle)
 
     async def kill(self, handle: Handle, signal: str) -> None:
         """Send a signal; after SIGKILL, wait for the end.
@@ -442,6 +449,7 @@ class Tasks:
             if handle.run is not run:
                 raise Conflict(f"container {handle.id} is not running")
             self._registry.replace_state(handle, paused=True)
+            self._health.suspend(handle)
             self._events.publish(handle.record, "pause")
 
     async def unpause(self, handle: Handle) -> None:
@@ -471,6 +479,8 @@ class Tasks:
             started_once=True,
         )
         handle.resume()
+        if not record.state.paused:
+            self._health.resume(handle)
         known = record.state.oom_killed and record.state.running
         self._oom.watch(handle.id, self.cgroup(handle), known=known)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from barque.engine.container_events import ContainerEvents
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import HostFacts
 from barque.engine.handle import Handle
 from barque.engine.limits import check_limits
@@ -71,6 +72,7 @@ class Updating:
     tasks: Tasks
     events: ContainerEvents
     facts: HostFacts
+    defaults: ContainerDefaults
 
     async def update(self, handle: Handle, changes: HostConfig) -> list[str]:
         """Set what ``changes`` has (zero, empty and None are: leave it); return warnings.
@@ -91,7 +93,9 @@ class Updating:
                 raise _refused(record, 'container is marked for removal and cannot be "update"')
             merged = merge(record, changes)
             if handle.run is not None:
-                await self._apply(handle, changed_resources(record.host_config, merged))
+                await self._apply(
+                    handle, changed_resources(record.host_config, merged, self.defaults)
+                )
             self.registry.replace(handle, host_config=merged)
             self.events.publish(handle.record, "update")
         return warnings
@@ -150,7 +154,9 @@ def merge(record: ContainerRecord, changes: HostConfig) -> HostConfig:
     return merged
 
 
-def changed_resources(now: HostConfig, merged: HostConfig) -> oci.Resources:
+def changed_resources(
+    now: HostConfig, merged: HostConfig, defaults: ContainerDefaults
+) -> oci.Resources:
     """Return those limits of ``merged`` that are others now, with what belongs to them.
 
     Raises InvalidArgument for a device that is none.
@@ -158,7 +164,8 @@ def changed_resources(now: HostConfig, merged: HostConfig) -> oci.Resources:
     limits = _changed_limits(now, merged)
     resources = build_resources(limits)
     if limits.pids_limit is not None:
-        resources.pids = oci.Pids(limit=limits.pids_limit if limits.pids_limit > 0 else -1)
+        pids_limit = defaults.choose_pids_limit(limits.pids_limit)
+        resources.pids = oci.Pids(limit=pids_limit if pids_limit > 0 else -1)
     if limits.oom_kill_disable is not None:
         resources.memory = resources.memory or oci.Memory()
         resources.memory.disable_oom_killer = limits.oom_kill_disable

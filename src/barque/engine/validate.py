@@ -17,8 +17,8 @@ from barque.engine.facts import READONLY_PATHS, HostFacts
 from barque.engine.limits import check_limits
 from barque.engine.logconfig import parse_log_config
 from barque.engine.mounts import check_mounts, clean_path
-from barque.engine.seccomp import BUILTIN, UNCONFINED, check_profile
-from barque.engine.security import parse_security_options
+from barque.engine.seccomp import check_profile
+from barque.engine.security import BUILTIN, UNCONFINED, parse_security_options
 from barque.engine.signals import parse_signal
 from barque.engine.systemd import check_systemd
 from barque.errors import InvalidArgument, NotImplementedHere
@@ -56,7 +56,7 @@ def validate(config: ContainerConfig, host: HostConfig, facts: HostFacts) -> lis
     warnings += _check_capabilities(host, facts)
     _check_security(host, facts)
     _check_sysctls(host)
-    _check_ulimits(host)
+    warnings += _check_ulimits(host, facts)
     warnings += _check_devices(host)
     check_mounts(host)
     parse_log_config(host.log_config)
@@ -134,13 +134,10 @@ def _is_container(mode: str) -> bool:
 
 
 def _check_modes(config: ContainerConfig, host: HostConfig) -> None:
-    if host.ipc_mode not in {"", "none", "private", "host", "shareable"}:
-        if not _is_container(host.ipc_mode):
-            raise InvalidArgument(f"invalid IPC mode: {host.ipc_mode}")
-        raise NotImplementedHere(
-            f'IPC mode "{host.ipc_mode}": sharing the IPC namespace and /dev/shm of another '
-            f"container is not implemented by barque yet: use --ipc host, or share a volume"
-        )
+    if host.ipc_mode not in {"", "none", "private", "host", "shareable"} and not (
+        _is_container(host.ipc_mode) and host.ipc_mode != "container:"
+    ):
+        raise InvalidArgument(f"invalid IPC mode: {host.ipc_mode}")
     if host.pid_mode not in {"", "host"} and not (
         _is_container(host.pid_mode) and host.pid_mode != "container:"
     ):
@@ -254,15 +251,10 @@ def _check_capabilities(host: HostConfig, facts: HostFacts) -> list[str]:
 
 def _check_security(host: HostConfig, facts: HostFacts) -> None:
     options = parse_security_options(host.security_opt)
-    if options.apparmor not in {"", "unconfined"}:
-        if not facts.apparmor:
-            raise InvalidArgument(
-                f'AppArmor profile "{options.apparmor}" was asked for, but AppArmor is not '
-                f"enabled on this host: drop --security-opt apparmor={options.apparmor}"
-            )
-        raise NotImplementedHere(
-            f'AppArmor profile "{options.apparmor}": barque does not apply AppArmor profiles '
-            f"yet; use --security-opt apparmor=unconfined"
+    if options.apparmor not in {"", UNCONFINED} and not facts.apparmor:
+        raise InvalidArgument(
+            f'AppArmor profile "{options.apparmor}" was asked for, but AppArmor is not '
+            f"enabled on this host: drop --security-opt apparmor={options.apparmor}"
         )
     for label in options.labels:
         if label == "disable":
@@ -316,7 +308,8 @@ def _check_sysctls(host: HostConfig) -> None:
             raise InvalidArgument(f'sysctl "{name}" is not in a separate kernel namespace')
 
 
-def _check_ulimits(host: HostConfig) -> None:
+def _check_ulimits(host: HostConfig, facts: HostFacts) -> list[str]:
+    warnings = []
     for limit in host.ulimits or ():
         if limit.name not in _ULIMITS:
             raise InvalidArgument(f"invalid ulimit type: {limit.name}")
@@ -324,6 +317,11 @@ def _check_ulimits(host: HostConfig) -> None:
             raise InvalidArgument(
                 f"ulimit {limit.name}: {min(limit.soft, limit.hard)} is not a limit; -1 is "
                 f"unlimited"
+            )
+        if limit.name == "nofile" and not 0 <= limit.hard <= facts.max_open_files:
+            warnings.append(
+                f"ulimit nofile: the engine can give {facts.max_open_files} on this machine, and "
+                f"gives that instead of {limit.hard}"
             )
         if limit.hard == -1:
             continue
@@ -337,6 +335,7 @@ def _check_ulimits(host: HostConfig) -> None:
                 "ulimit soft limit must be less than or equal to hard limit: "
                 f"{limit.soft} > {limit.hard}"
             )
+    return warnings
 
 
 def _check_devices(host: HostConfig) -> list[str]:
@@ -361,6 +360,18 @@ def _check_devices(host: HostConfig) -> list[str]:
     return warnings
 
 
+def _fill_paths(host: HostConfig, facts: HostFacts) -> None:
+    """Write down what is masked and read-only. A list that a client gave stays as it is."""
+    options = parse_security_options(host.security_opt)
+    usual = () if host.privileged else facts.masked_paths
+    if host.masked_paths is None and (options.mask or not host.privileged):
+        host.masked_paths = options.masked(usual)
+    elif host.masked_paths is not None and options.mask:
+        host.masked_paths = list(dict.fromkeys((*host.masked_paths, *options.mask)))
+    if host.readonly_paths is None and not host.privileged:
+        host.readonly_paths = options.kept(READONLY_PATHS)
+
+
 def fill_defaults(
     host: HostConfig, facts: HostFacts, defaults: ContainerDefaults | None = None
 ) -> HostConfig:
@@ -372,8 +383,6 @@ def fill_defaults(
         host.restart_policy.name = "no"
     if host.memory > 0 and host.memory_swap == 0:
         host.memory_swap = host.memory * 2
-    if not host.ipc_mode:
-        host.ipc_mode = "private"
     if not host.cgroupns_mode:
         # dockerd's rule for privileged containers; the private namespace is barque's default
         # on version 1 as well, where dockerd shares the host's.
@@ -384,11 +393,7 @@ def fill_defaults(
         host.security_opt = [*(host.security_opt or ()), "label=disable"]
     if host.oom_kill_disable is None:
         host.oom_kill_disable = False
-    if not host.privileged:
-        if host.masked_paths is None:
-            host.masked_paths = list(facts.masked_paths)
-        if host.readonly_paths is None:
-            host.readonly_paths = list(READONLY_PATHS)
+    _fill_paths(host, facts)
     if host.console_size is None:
         host.console_size = [0, 0]
     for mapping in host.devices or ():

@@ -15,6 +15,24 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 """How the Engine API writes "never"."""
 
 
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a health probe. ``exit_code`` is -1 where it had none."""
+
+    start: str
+    end: str
+    exit_code: int
+    output: str
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What the probes say: ``status`` is starting, healthy or unhealthy."""
+
+    status: str
+    failing_streak: int = 0
+    log: list[Probe] = []
+    """The last five, oldest first."""
+
+
 class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     """The task's state. Times are RFC 3339 with nanoseconds, UTC, or ZERO_TIME.
 
@@ -32,6 +50,8 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     started_at: str = ZERO_TIME
     finished_at: str = ZERO_TIME
+    health: Health | None = None
+    """None for a container without a probe."""
 
     @property
     def status(self) -> str:

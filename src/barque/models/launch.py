@@ -11,6 +11,9 @@ import msgspec
 
 from barque.models import oci
 
+SHM_OF = "shm"
+"""Among the namespaces that are joined: the mount namespace whose /dev/shm is to be shared."""
+
 
 class RootfsMount(msgspec.Struct, kw_only=True):
     """How to mount a snapshot, as a snapshotter gives it.

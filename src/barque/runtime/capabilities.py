@@ -68,7 +68,7 @@ NAMES: tuple[str, ...] = (
 NUMBERS: dict[str, int] = {name: number for number, name in enumerate(NAMES)}
 """Number of every capability by its ``CAP_`` name."""
 
-DEFAULT: tuple[str, ...] = (
+DOCKER: tuple[str, ...] = (
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FSETID",
@@ -85,6 +85,11 @@ DEFAULT: tuple[str, ...] = (
     "CAP_AUDIT_WRITE",
 )
 """What docker gives an unprivileged container, in docker's order."""
+
+DEFAULT: tuple[str, ...] = tuple(
+    name for name in DOCKER if name not in {"CAP_MKNOD", "CAP_NET_RAW", "CAP_AUDIT_WRITE"}
+)
+"""What barque gives: the eleven that Podman keeps. See docs/adr/0014."""
 
 ALL = "ALL"
 """The word that stands for every capability in ``CapAdd`` and ``CapDrop``."""
@@ -135,9 +140,13 @@ def parse_names(names: Iterable[str]) -> list[str]:
 
 
 def choose(
-    add: Iterable[str] | None, drop: Iterable[str] | None, *, privileged: bool = False
+    add: Iterable[str] | None,
+    drop: Iterable[str] | None,
+    *,
+    default: tuple[str, ...] = DEFAULT,
+    privileged: bool = False,
 ) -> tuple[str, ...]:
-    """Choose the capabilities of a container: docker's default set, adjusted.
+    """Choose the capabilities of a container: the ``default`` set, adjusted.
 
     Privileged: all that the kernel knows. ``ALL`` added: all but those dropped by name.
     ``ALL`` dropped: only those added. Otherwise the default less ``drop``, then ``add``.
@@ -146,13 +155,13 @@ def choose(
     if privileged:
         return known()
     if not add and not drop:
-        return DEFAULT
+        return default
     added, dropped = parse_names(add or ()), parse_names(drop or ())
     if ALL in added:
         return tuple(name for name in known() if name not in dropped)
     if ALL in dropped:
         return tuple(dict.fromkeys(added))
-    kept = (name for name in DEFAULT if name not in dropped)
+    kept = (name for name in default if name not in dropped)
     return tuple(dict.fromkeys((*kept, *added)))
 
 

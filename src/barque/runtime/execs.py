@@ -24,6 +24,7 @@ from barque.runtime.process import (
     connect_stdio,
     execute,
     read_filter,
+    split_rlimits,
 )
 from barque.runtime.rootfs import Root
 from barque.runtime.seccomp import compile_filter, notifies
@@ -71,7 +72,8 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if process.oom_score_adj is not None:
         apply_oom_score(process.oom_score_adj, host_proc, reporter)
-    apply_rlimits(process.rlimits, reporter)
+    now, last = split_rlimits(process.rlimits)
+    apply_rlimits(now, reporter)
     reporter.stage = "scheduling"
     attributes.apply()
     reporter.stage = "namespaces"
@@ -96,6 +98,8 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     os.close(host_proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
+    reporter.stage = "limits"
+    apply_rlimits(last, reporter)
     execute(process, identity, bpf, reporter, preserved=io.preserved)
 
 

@@ -30,7 +30,7 @@ from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.models import oci
-from barque.models.launch import ContainerLaunch, CopyUp
+from barque.models.launch import SHM_OF, ContainerLaunch, CopyUp
 from barque.runtime import terminal
 from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
@@ -45,9 +45,11 @@ from barque.runtime.process import (
     connect_stdio,
     execute,
     read_filter,
+    split_rlimits,
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
 from barque.runtime.seccomp import compile_filter, notifies
+from barque.runtime.shm import SHM, clone_shm
 from barque.runtime.status import Mounted, Reporter, Unmapped
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, resolve
@@ -150,8 +152,10 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     reporter.stage = "scheduling"
     attributes.apply()
     reporter.stage = "limits"
+    last: list[oci.Rlimit] = []
     if io.ground is None:
-        apply_rlimits(process.rlimits, reporter)
+        now, last = split_rlimits(process.rlimits)
+        apply_rlimits(now, reporter)
         if process.oom_score_adj is not None:
             apply_oom_score(process.oom_score_adj, proc, reporter)
     if io.lifecycle is None or io.lifecycle.new_keyring:
@@ -161,6 +165,8 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     os.close(proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
+    reporter.stage = "limits"
+    apply_rlimits(last, reporter)
     lifecycle = io.lifecycle
     execute(
         process,
@@ -193,8 +199,10 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
     if "cgroup" in own:
         kp.unshare(kp.CLONE_NEWCGROUP)
     reporter.stage = "namespaces"
+    if SHM_OF in io.joins:
+        io.binds[SHM] = clone_shm(io.joins[SHM_OF])
     for kind, fd in io.joins.items():
-        if kind not in {"pid", "user"}:
+        if kind not in {"pid", "user", SHM_OF}:
             kp.setns(fd, kp.NAMESPACES[kind][0])
     if "time" in own:
         if ground is None:

@@ -100,6 +100,20 @@ def rlimit_number(limit: oci.Rlimit) -> int:
     return number
 
 
+_FILES_NEEDED = 64
+
+
+def split_rlimits(rlimits: list[oci.Rlimit]) -> tuple[list[oci.Rlimit], list[oci.Rlimit]]:
+    """Return those to be set at once, and those to be set last.
+
+    Under a low limit on open files nothing more could be opened; lowering it is always allowed.
+    """
+    last = [
+        limit for limit in rlimits if limit.type == "RLIMIT_NOFILE" and limit.soft < _FILES_NEEDED
+    ]
+    return [limit for limit in rlimits if limit not in last], last
+
+
 def apply_rlimits(rlimits: list[oci.Rlimit], reporter: Reporter) -> None:
     """Set limits; where the machine does not let us raise one, keep the hard limit and say so."""
     for limit in rlimits:

@@ -24,7 +24,7 @@ import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -178,7 +178,7 @@ class Runtime:
             self.run("delete", "--force", self.id, timeout_s=_DELETE_TIMEOUT_S)
 
 
-def _failed(message: str) -> StartError:
+def describe_failure(message: str) -> Failure:
     """The failure in the words by which clients tell kinds, and with docker's exit code for it."""
     for prefix in _RUNCS_WORDS:
         message = message.removeprefix(prefix)
@@ -192,7 +192,11 @@ def _failed(message: str) -> StartError:
         code = 126
         if not any(text in message for text in _NOT_EXECUTABLE):
             message = f"permission denied: {message}"
-    return StartError(Failure("runtime", 0, message, code))
+    return Failure("runtime", 0, message, code)
+
+
+def _failed(message: str) -> StartError:
+    return StartError(describe_failure(message))
 
 
 # Streams
@@ -408,9 +412,9 @@ def _grantable(wanted: oci.Capabilities) -> oci.Capabilities:
     return oci.Capabilities(**kept)
 
 
-def _write(path: str, document: oci.Spec | oci.Process) -> None:
-    """Write a document with those defaults that other runtimes do not have."""
-    plain = msgspec.to_builtins(document)
+def plain_document(document: oci.Spec | oci.Process) -> dict[str, Any]:
+    """A document as JSON has it, with those defaults that other runtimes do not have."""
+    plain: dict[str, Any] = msgspec.to_builtins(document)
     is_spec = isinstance(document, oci.Spec)
     process = plain.get("process") if is_spec else plain
     if process is not None:
@@ -418,10 +422,13 @@ def _write(path: str, document: oci.Spec | oci.Process) -> None:
     if is_spec:
         for rule in plain["linux"].get("resources", {}).get("devices", ()):
             rule.setdefault("access", "rwm")
-            rule.setdefault("allow", False)
+    return plain
+
+
+def _write(path: str, document: oci.Spec | oci.Process) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
-        file.write(_encode(plain))
+        file.write(_encode(plain_document(document)))
 
 
 # Strays

@@ -16,6 +16,7 @@ from barque.daemon.config import (
     parse_ulimit,
 )
 from barque.errors import InvalidArgument
+from barque.runtime import capabilities
 
 
 def load(tmp_path: Path, contents: Any = None, *flags: str) -> Config:
@@ -128,3 +129,42 @@ def test_sizes_and_ulimits() -> None:
     for wrong in ("x", "nofile=", "nofile=3:2", "nofile=-1:2"):
         with pytest.raises(InvalidArgument):
             parse_ulimit(wrong)
+
+
+def test_what_containers_are_allowed(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert (config.default_pids_limit, config.no_new_privileges) == (4096, False)
+    assert config.default_capabilities == capabilities.DEFAULT
+    contents = {
+        "default-pids-limit": -1,
+        "default-capabilities": ["chown", "NET_RAW"],
+        "default-ipc-mode": "shareable",
+        "default-cgroupns-mode": "host",
+        "no-new-privileges": True,
+    }
+    flags = (
+        "--default-pids-limit -1 --default-capabilities chown,NET_RAW --no-new-privileges "
+        "--default-ipc-mode shareable --default-cgroupns-mode host"
+    )
+    config = load(tmp_path, contents)
+    assert config == load(tmp_path, {}, *flags.split())
+    assert config.default_capabilities == ("CAP_CHOWN", "CAP_NET_RAW")
+    assert load(tmp_path, {}, "--default-capabilities", "docker").default_capabilities == (
+        capabilities.DOCKER
+    )
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"default-pids-limit": 0},
+        {"default-pids-limit": -2},
+        {"default-capabilities": "all of them"},
+        {"default-capabilities": ["fly"]},
+        {"default-ipc-mode": "host"},
+        {"default-cgroupns-mode": "shared"},
+    ],
+)
+def test_nobody_is_allowed_what_makes_no_sense(tmp_path: Path, contents: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"default-|capability"):
+        load(tmp_path, contents)

@@ -14,7 +14,7 @@ from barque.errors import InvalidArgument
         (["no-new-privileges"], SecurityOptions(no_new_privileges=True)),
         (["no-new-privileges=true"], SecurityOptions(no_new_privileges=True)),
         (["no-new-privileges:true"], SecurityOptions(no_new_privileges=True)),
-        (["no-new-privileges=0"], SecurityOptions()),
+        (["no-new-privileges=0"], SecurityOptions(no_new_privileges=False)),
         (["seccomp=unconfined"], SecurityOptions(seccomp="unconfined")),
         (['seccomp={"a":"b=c"}'], SecurityOptions(seccomp='{"a":"b=c"}')),
         (["apparmor=docker-default"], SecurityOptions(apparmor="docker-default")),
@@ -26,6 +26,9 @@ from barque.errors import InvalidArgument
         (["systemd=true"], SecurityOptions(systemd=True)),
         (["systemd=false"], SecurityOptions()),
         (["writable-cgroups=false"], SecurityOptions(writable_cgroups=False)),
+        (["systempaths=unconfined"], SecurityOptions(unmask=("all",))),
+        (["unmask=ALL", "mask=/a:/b/"], SecurityOptions(unmask=("all",), mask=("/a", "/b"))),
+        (["unmask=/a/*", "unmask=/b"], SecurityOptions(unmask=("/a/*", "/b"))),
     ],
 )
 def test_options(options: list[str] | None, expected: SecurityOptions) -> None:
@@ -38,7 +41,18 @@ def test_options(options: list[str] | None, expected: SecurityOptions) -> None:
         ("fast", 'invalid --security-opt 1: "fast"'),
         ("", 'invalid --security-opt 1: ""'),
         ("speed=fast", 'invalid --security-opt 2: "speed=fast"'),
-        ("systempaths=unconfined", 'invalid --security-opt 2: "systempaths=unconfined"'),
+        ("systempaths=confined", 'invalid --security-opt 2: "systempaths=confined"'),
+        (
+            "mask=a",
+            'invalid --security-opt 2: "mask=a": give absolute paths, with colons between them',
+        ),
+        (
+            "mask=/a/../b",
+            (
+                'invalid --security-opt 2: "mask=/a/../b": give absolute paths, with colons '
+                "between them"
+            ),
+        ),
         ("no-new-privileges=maybe", 'invalid --security-opt 2: "no-new-privileges=maybe"'),
     ],
 )

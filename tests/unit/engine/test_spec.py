@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
 
+from barque.engine.defaults import DEFAULT_PIDS_LIMIT, ContainerDefaults, own_ulimits
 from barque.engine.spec import (
     DEFAULT_PATH,
     build_exec,
@@ -34,11 +35,23 @@ def image(**config: Any) -> ImageConfig:
     )
 
 
+class Places(TypedDict):
+    """Where the things of an exec are, and what is allowed where nobody says otherwise."""
+
+    seccomp_path: str
+    cgroups_path: str
+    defaults: ContainerDefaults
+
+
+PLACES = Places(seccomp_path="/f", cgroups_path="/g", defaults=ContainerDefaults())
+
+
 def launch(
     config: dict[str, Any] | None = None,
     host: dict[str, Any] | None = None,
     *,
     joins: dict[str, int] | None = None,
+    defaults: ContainerDefaults | None = None,
     **record: Any,
 ) -> ContainerLaunch:
     facts = make_facts()
@@ -54,6 +67,7 @@ def launch(
         joins=joins or {},
         seccomp_path="/data/s.bpf",
         facts=facts,
+        defaults=defaults or ContainerDefaults(),
         cgroups_path="/barque/c",
     )
 
@@ -201,12 +215,57 @@ def test_a_plain_container() -> None:
     assert linux.resources.devices[0] == oci.DeviceRule(allow=False)
     assert linux.resources.memory is None
     assert linux.resources.cpu is None
-    assert linux.resources.pids is None
+    assert linux.resources.pids == oci.Pids(limit=DEFAULT_PIDS_LIMIT)
     assert made.spec.hostname == "box"
     assert made.seccomp_path == "/data/s.bpf"
     assert made.names == UserNames()
     assert not made.init
     assert not made.host_devices
+
+
+@pytest.mark.parametrize(
+    ("host", "limit"),
+    [({}, 77), ({"pids_limit": 0}, 77), ({"pids_limit": 9}, 9), ({"pids_limit": -1}, None)],
+)
+def test_processes_are_limited_unless_somebody_says_otherwise(
+    host: dict[str, Any], limit: int | None
+) -> None:
+    made = launch(host=host, defaults=ContainerDefaults(pids_limit=77)).spec.linux.resources
+    assert made is not None
+    assert made.pids == (oci.Pids(limit=limit) if limit else None)
+
+
+def test_what_the_engine_allows_by_default() -> None:
+    defaults = ContainerDefaults(
+        capabilities=("CAP_CHOWN", "CAP_NET_RAW"),
+        ulimits=own_ulimits(20_000),
+        no_new_privileges=True,
+    )
+    host = {"cap_drop": ["CHOWN"], "cap_add": ["KILL"]}
+    own = process(launch(host=host, defaults=defaults))
+    assert own.capabilities is not None
+    assert own.capabilities.bounding == ["CAP_NET_RAW", "CAP_KILL"]
+    assert own.capabilities.inheritable == own.capabilities.ambient == []
+    assert own.no_new_privileges
+    assert own.rlimits == [
+        oci.Rlimit(type="RLIMIT_NOFILE", soft=1024, hard=20_000),
+        oci.Rlimit(type="RLIMIT_CORE", soft=0, hard=0),
+    ]
+    asked = {
+        "security_opt": ["no-new-privileges=false"],
+        "ulimits": [Ulimit(name="core", soft=-1, hard=-1)],
+    }
+    own = process(launch(host=asked, defaults=defaults))
+    assert not own.no_new_privileges
+    assert [limit.type for limit in own.rlimits] == ["RLIMIT_CORE", "RLIMIT_NOFILE"]
+    assert own.rlimits[0].hard == 2**64 - 1
+    assert own.rlimits[1].hard == 20_000
+
+
+def test_a_profile_of_apparmor_is_passed_on() -> None:
+    strict = launch(host={"security_opt": ["apparmor=strict"]})
+    assert process(strict).apparmor_profile == "strict"
+    assert process(launch(host={"security_opt": ["apparmor=unconfined"]})).apparmor_profile == ""
 
 
 def test_a_document_survives_the_wire() -> None:
@@ -251,7 +310,7 @@ def test_a_relative_working_directory_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="working directory 'srv' is invalid"):
         launch({"working_dir": "srv"})
     with pytest.raises(InvalidArgument, match="working directory 'srv' is invalid"):
-        build_exec(container(), exec_record(working_dir="srv"), seccomp_path="", cgroups_path="")
+        build_exec(container(), exec_record(working_dir="srv"), **PLACES)
 
 
 def test_a_privileged_container() -> None:
@@ -449,7 +508,7 @@ def container() -> ContainerRecord:
 
 
 def test_an_exec_is_like_the_container() -> None:
-    made = build_exec(container(), exec_record(), seccomp_path="/f", cgroups_path="/g")
+    made = build_exec(container(), exec_record(), **PLACES)
     assert made.process.args == ["id"]
     assert made.process.cwd == "/srv"
     assert made.process.env == [f"PATH={DEFAULT_PATH}", "HOSTNAME=box", "A=1", "B=1"]
@@ -465,8 +524,7 @@ def test_an_exec_of_its_own_kind() -> None:
     made = build_exec(
         container(),
         exec_record(user="root", working_dir="/x", env=["A=2"], tty=True, privileged=True),
-        seccomp_path="",
-        cgroups_path="",
+        **PLACES,
     )
     assert made.process.cwd == "/x"
     assert made.process.terminal
@@ -481,7 +539,7 @@ def test_an_exec_of_its_own_kind() -> None:
     assert made.names.user == "root"
     assert made.process.capabilities is not None
     assert made.process.capabilities.bounding == list(known())
-    plain = build_exec(container(), exec_record(), seccomp_path="", cgroups_path="")
+    plain = build_exec(container(), exec_record(), **PLACES)
     assert plain.process.capabilities == oci.Capabilities()
 
 

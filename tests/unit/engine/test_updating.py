@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from barque.engine.defaults import ContainerDefaults
 from barque.engine.updating import changed_resources, merge
 from barque.errors import (
     BarqueError,
@@ -40,7 +41,7 @@ def play(tmp_path: Path, scenario: Scenario) -> None:
 
 def merged(now: HostConfig, changes: HostConfig) -> tuple[HostConfig, oci.Resources]:
     result = merge(make_record(host=now), changes)
-    return result, changed_resources(now, result)
+    return result, changed_resources(now, result, ContainerDefaults(pids_limit=99))
 
 
 def test_only_what_is_given_changes() -> None:
@@ -68,8 +69,10 @@ def test_cpu_time_goes_with_its_period() -> None:
 
 
 def test_limits_that_are_lifted() -> None:
-    _, told = merged(HostConfig(pids_limit=10), HostConfig(pids_limit=0))
+    _, told = merged(HostConfig(pids_limit=10), HostConfig(pids_limit=-1))
     assert told.pids == oci.Pids(limit=-1)
+    _, told = merged(HostConfig(pids_limit=10), HostConfig(pids_limit=0))
+    assert told.pids == oci.Pids(limit=99)
     _, told = merged(HostConfig(oom_kill_disable=True), HostConfig(oom_kill_disable=False))
     assert told.memory == oci.Memory(disable_oom_killer=False)
 

@@ -91,11 +91,11 @@ def test_bad_configs(config: dict[str, Any], text: str) -> None:
             "invalid restart policy: maximum retry count cannot be negative",
         ),
         ({"ipc_mode": "shared"}, "invalid IPC mode: shared"),
+        ({"ipc_mode": "container:"}, "invalid IPC mode: container:"),
         ({"pid_mode": "container:"}, "invalid PID mode: container:"),
         ({"uts_mode": "private"}, "invalid UTS mode: private"),
         ({"cgroupns_mode": "x"}, "invalid cgroup namespace mode: x"),
         ({"isolation": "hyperv"}, "invalid isolation 'hyperv' on linux"),
-        ({"runtime": "runsc"}, "unknown or invalid runtime name: runsc"),
         (
             {"device_requests": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}]},
             'could not select device driver "" with capabilities: [[gpu]]',
@@ -208,7 +208,6 @@ def test_conflicts_with_a_host_name() -> None:
 @pytest.mark.parametrize(
     ("host", "word"),
     [
-        ({"ipc_mode": "container:a"}, "IPC"),
         ({"userns_mode": "private"}, "user namespace"),
         ({"storage_opt": {"size": "1g"}}, "storage"),
         ({"log_config": LogConfig(type="syslog")}, "syslog"),
@@ -229,12 +228,12 @@ def test_a_volume_driver_must_be_there() -> None:
     "host",
     [
         {},
-        {"ipc_mode": "shareable", "pid_mode": "container:a", "cgroupns_mode": "host"},
+        {"ipc_mode": "container:a", "pid_mode": "container:a", "cgroupns_mode": "host"},
         {"userns_mode": "host", "uts_mode": "host", "runtime": "runc", "isolation": "default"},
         {"extra_hosts": ["a:1.2.3.4", "b=::1", "c:::1", "d:host-gateway", "e:[::1]"]},
         {"sysctls": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "1", "fs.mqueue.msg_max": "9"}},
         {"sysctls": {"net.core.somaxconn": "1"}, "network_mode": "container:a"},
-        {"ulimits": [Ulimit(name="nofile", soft=-1, hard=-1)]},
+        {"ulimits": [Ulimit(name="memlock", soft=-1, hard=-1)]},
         {"restart_policy": RestartPolicy(name="on-failure", maximum_retry_count=3)},
         {"security_opt": ["seccomp=unconfined", "apparmor=unconfined", "label=disable"]},
         {"security_opt": ['seccomp={"defaultAction":"SCMP_ACT_ALLOW"}']},
@@ -264,11 +263,18 @@ def test_published_ports_of_the_host_network_give_a_warning() -> None:
     ]
 
 
+def test_more_open_files_than_the_machine_permits() -> None:
+    for hard in (-1, 30_000):
+        limit = Ulimit(name="nofile", soft=10, hard=hard)
+        (warning,) = check(host={"ulimits": [limit]}, max_open_files=20_000)
+        assert "can give 20000 on this machine" in warning
+    assert check(host={"ulimits": [Ulimit(name="nofile", soft=1, hard=2)]}) == []
+
+
 def test_security_modules_that_the_host_has_not() -> None:
     with pytest.raises(InvalidArgument, match="AppArmor is not enabled on this host"):
         check(host={"security_opt": ["apparmor=strict"]})
-    with pytest.raises(NotImplementedHere, match="AppArmor profile"):
-        check(host={"security_opt": ["apparmor=strict"]}, apparmor=True)
+    assert check(host={"security_opt": ["apparmor=strict"]}, apparmor=True) == []
     with pytest.raises(InvalidArgument, match="SELinux is not enabled on this host"):
         check(host={"security_opt": ["label=type:x"]})
     with pytest.raises(NotImplementedHere, match="SELinux option"):
@@ -346,6 +352,33 @@ def test_privileged_defaults(version: int, mode: str) -> None:
     assert host.readonly_paths is None
     assert host.security_opt == ["label=disable"]
     assert host.cgroupns_mode == mode
+
+
+@pytest.mark.parametrize(
+    ("options", "masked", "readonly"),
+    [
+        (["systempaths=unconfined"], [], []),
+        (["unmask=ALL"], [], []),
+        (["unmask=/proc/sys:/proc/a*"], ["/proc/kcore", "/sys/firmware"], 4),
+        (["mask=/srv:/opt/"], ["/proc/acpi", "/proc/kcore", "/sys/firmware", "/srv", "/opt"], 5),
+        (["unmask=/sys/*", "mask=/srv"], ["/proc/acpi", "/proc/kcore", "/srv"], 5),
+        (["unmask=/*"], ["/proc/acpi", "/proc/kcore", "/sys/firmware"], 5),
+    ],
+)
+def test_paths_that_are_masked(
+    options: list[str], masked: list[str], readonly: int | list[str]
+) -> None:
+    facts = make_facts(masked_paths=("/proc/acpi", "/proc/kcore", "/sys/firmware"))
+    host = fill_defaults(HostConfig(security_opt=options), facts)
+    assert host.masked_paths == masked
+    assert host.readonly_paths is not None
+    expected = readonly if isinstance(readonly, int) else len(readonly)
+    assert len(host.readonly_paths) == expected
+
+
+def test_a_privileged_container_may_mask_paths() -> None:
+    host = fill_defaults(HostConfig(privileged=True, security_opt=["mask=/srv"]), make_facts())
+    assert (host.masked_paths, host.readonly_paths) == (["/srv"], None)
 
 
 def test_a_device_defaults_to_its_own_path() -> None:

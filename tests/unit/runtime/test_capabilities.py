@@ -16,8 +16,29 @@ def test_there_are_41_names_and_their_numbers_are_the_kernels() -> None:
 
 
 def test_docker_gives_fourteen() -> None:
-    assert len(caps.DEFAULT) == 14
-    assert caps.mask(caps.DEFAULT) == 0xA80425FB
+    assert len(caps.DOCKER) == 14
+    assert caps.mask(caps.DOCKER) == 0xA80425FB
+
+
+def test_barque_gives_the_eleven_that_podman_keeps() -> None:
+    assert sorted(name.removeprefix("CAP_") for name in caps.DEFAULT) == [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "NET_BIND_SERVICE",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    ]
+
+
+def test_another_default_is_adjusted_likewise() -> None:
+    assert caps.choose(["KILL"], ["CHOWN"], default=caps.DOCKER)[-1] == "CAP_AUDIT_WRITE"
+    assert caps.choose(["KILL"], ["CHOWN"], default=("CAP_CHOWN",)) == ("CAP_KILL",)
 
 
 @pytest.mark.parametrize("name", ["NET_ADMIN", "net_admin", "CAP_NET_ADMIN", "cap_Net_admin"])
