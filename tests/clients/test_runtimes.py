@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from support.rootfs import find_distribution
 from support.terminal import Terminal
 from support.waiting import wait_until
 
+BARQUED = Path(sys.executable).with_name("barqued")
 _HIDE_UNIFIED = (
     *("unshare", "--mount", "--propagation", "slave", "sh", "-c"),
     'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"',
@@ -38,7 +40,7 @@ def engine(request: pytest.FixtureRequest, busybox_tar: Path) -> Iterator[Engine
         if path is None:
             pytest.skip(f"needs {name}")
         flags += ["--add-runtime", f"{name}={path}"]
-    with open_barqued(*flags, within=_HIDE_UNIFIED) as opened:
+    with open_barqued(*flags, program=[*_HIDE_UNIFIED, str(BARQUED)]) as opened:
         opened.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
         yield opened
 

@@ -9,46 +9,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.bundle import PROGRAM, Runtime
-from support.census import settle, take
-from support.rootfs import busybox_is_here, write_busybox_tar
-from support.shims import make_root
 from support.waiting import wait_until
 
-pytestmark = [
-    pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces and mounts: needs root"),
-    pytest.mark.skipif(not busybox_is_here(), reason="needs the package busybox-static"),
-]
-
 CLOCK = "cut -d. -f1 /proc/uptime"
-
-
-@pytest.fixture(scope="module")
-def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("oci")
-    os.chmod(directory.parent, 0o755)  # user namespaces walk to it
-    return make_root(directory / "rootfs", write_busybox_tar(directory / "root.tar"))
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, rootfs: Path) -> Iterator[Runtime]:
-    before = take()
-    made = Runtime(tmp_path, rootfs)
-    yield made
-    made.close()
-    assert settle(before) == []
-
-
-def add_user_namespace(runtime: Runtime) -> None:
-    linux = runtime.spec["linux"]
-    linux["namespaces"].append({"type": "user"})
-    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-    linux["uidMappings"] = linux["gidMappings"] = mapping
 
 
 def test_run_gives_output_and_exit_code(runtime: Runtime) -> None:
@@ -151,11 +119,11 @@ def test_failures_leave_nothing(runtime: Runtime) -> None:
         ({"hooks": {"prestart": [{"path": "true"}]}}, "not absolute"),
         (
             {"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {}}, "hostname": ""},
-            "intelRdt",
+            "the resctrl file system is not mounted",
         ),
         (
-            {"linux": {"namespaces": [{"type": "mount"}], "netDevices": {"x": {}}}, "hostname": ""},
-            "netDevices",
+            {"linux": {"namespaces": [{"type": "mount"}], "mountLabel": "a:b:c"}, "hostname": ""},
+            "SELinux is not enabled",
         ),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "listed twice"),
         ({"linux": {"namespaces": [{"type": "mount"}], "uidMappings": []}, "hostname": "x"}, "UTS"),
@@ -250,7 +218,7 @@ def test_a_hook_has_its_time(runtime: Runtime) -> None:
 
 
 def test_a_user_namespace(runtime: Runtime) -> None:
-    add_user_namespace(runtime)
+    runtime.add_user_namespace()
     script = "id -u; cat /proc/self/uid_map; test -w /dev/null && echo null; echo $$"
     code, lines = runtime.run(
         f"{script}; ls -ln /proc/1/status | cut -d' ' -f9; mount -t tmpfs x /tmp"
@@ -262,7 +230,7 @@ def test_a_user_namespace(runtime: Runtime) -> None:
 
 
 def test_exec_in_a_user_namespace(runtime: Runtime, tmp_path: Path) -> None:
-    add_user_namespace(runtime)
+    runtime.add_user_namespace()
     runtime.create("exec sleep 100", tmp_path / "log")
     runtime.call("start", "c1")
     assert runtime.call("exec", "c1", "cat", "/proc/self/uid_map").split()[1] == "100000"
@@ -273,7 +241,7 @@ def test_exec_in_a_user_namespace(runtime: Runtime, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mapped", [False, True])
 def test_clocks_of_its_own(runtime: Runtime, mapped: bool) -> None:
     if mapped:
-        add_user_namespace(runtime)
+        runtime.add_user_namespace()
     runtime.spec["linux"]["namespaces"].append({"type": "time"})
     runtime.spec["linux"]["timeOffsets"] = {"boottime": {"secs": 10_000_000}}
     host = int(float(Path("/proc/uptime").read_text().split()[0]))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from barque.cgroups import open_cgroup
 
 PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 
@@ -14,7 +17,8 @@ PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 class Runtime:
     """``barque-runtime`` with a state directory of its own, and one bundle to change at will."""
 
-    def __init__(self, directory: Path, rootfs: Path) -> None:
+    def __init__(self, directory: Path, rootfs: Path, command: Sequence[str] = (PROGRAM,)) -> None:
+        self._command = command
         self.root = directory / "state"
         self.bundle = directory / "bundle"
         self.bundle.mkdir()
@@ -26,12 +30,39 @@ class Runtime:
         self.spec["process"]["noNewPrivileges"] = False
         self.spec["linux"]["cgroupsPath"] = f"/barque-test-{directory.name}"
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin a command; its output is merged and read by the caller."""
+    @property
+    def linux(self) -> Any:
+        """The spec's part for Linux."""
+        return self.spec["linux"]
+
+    def add_user_namespace(self) -> None:
+        """Let the container be made in a user namespace, its root the host's 100000."""
+        self.linux["namespaces"].append({"type": "user"})
+        mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        self.linux["uidMappings"] = self.linux["gidMappings"] = mapping
+
+    def join(self, kind: str, path: str) -> None:
+        """Let the container join the namespace at ``path`` in place of one of its own."""
+        for namespace in self.linux["namespaces"]:
+            if namespace["type"] == kind:
+                namespace["path"] = path
+
+    def processes(self) -> list[int]:
+        """The processes in the container's group."""
+        return open_cgroup(self.linux["cgroupsPath"]).pids()
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of ``arguments``."""
+        return [*self._command, "--root", str(self.root), *arguments]
+
+    def start(
+        self, *arguments: str, into: IO[str] | int = subprocess.PIPE, **options: Any
+    ) -> subprocess.Popen[str]:
+        """Begin a command; its output is merged, and read by the caller or goes ``into`` a file."""
         return subprocess.Popen(
-            [PROGRAM, "--root", str(self.root), *arguments],
+            self.command(*arguments),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=into,
             stderr=subprocess.STDOUT,
             text=True,
             **options,
@@ -40,7 +71,7 @@ class Runtime:
     def try_call(self, *arguments: str, **options: Any) -> tuple[int, str]:
         """Run a command; its exit code and merged output."""
         done = subprocess.run(
-            [PROGRAM, "--root", str(self.root), *arguments],
+            self.command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -74,13 +105,17 @@ class Runtime:
         self.write(script)
         with log.open("w") as file:
             subprocess.run(
-                [PROGRAM, "--root", str(self.root), "create", "--bundle", str(self.bundle), "c1"],
+                self.command("create", "--bundle", str(self.bundle), "c1"),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 timeout=60,
                 check=True,
             )
+
+    def pid(self) -> int:
+        """The container's first process."""
+        return int(json.loads(self.call("state", "c1"))["pid"])
 
     def status(self) -> str:
         """What ``state`` says of the container."""

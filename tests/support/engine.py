@@ -280,14 +280,13 @@ def _removed_afterwards(engine: Engine) -> Iterator[Engine]:
 def open_barqued(
     *extra: str,
     prefix: str = "barqued-",
-    within: Sequence[str] = (),
     configuration: dict[str, Any] | None = None,
+    program: Sequence[str] = (),
 ) -> Iterator[Engine]:
     """Run a private barqued; ``extra`` are more of its flags. Needs root.
 
-    ``within`` is a command line that runs the one behind it, in other surroundings.
-
-    ``configuration`` is its daemon.json. On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
+    ``configuration`` is its daemon.json; ``program`` takes the place of the command ``barqued``.
+    On leaving, its containers, bridge and files are removed. Raises EngineDidNotStart.
     """
     root = Path(tempfile.mkdtemp(prefix=prefix))
     bridge, subnet = _choose_network()
@@ -298,8 +297,7 @@ def open_barqued(
         subnet=subnet,
         configuration=configuration or {},
         command=[
-            *within,
-            str(Path(sys.executable).with_name("barqued")),
+            *(program or [str(Path(sys.executable).with_name("barqued"))]),
             *("--data-root", str(root / "data")),
             *("--exec-root", str(root / "exec")),
             *("--pidfile", str(root / "pid")),

@@ -23,7 +23,7 @@ from barque.models.launch import (
     UserNames,
 )
 from barque.runtime.capabilities import DEFAULT
-from barque.shim.launcher import start_spawner
+from barque.shim.launcher import Spawner, start_spawner
 
 CGROUP_PARENT = "/barque-test-shims"
 
@@ -51,10 +51,12 @@ READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trig
 class Harness:
     """One spawner and host with a BusyBox root; listener of its own events."""
 
-    def __init__(self, directory: Path, lower: Path) -> None:
+    def __init__(
+        self, directory: Path, lower: Path, start: Callable[[], Spawner] = start_spawner
+    ) -> None:
         self.directory = directory
         self.lower = lower
-        self._spawner = start_spawner()
+        self._spawner = start()
         self._spawner.wait_ready()
         self.spawner_pid = self._spawner.pid
         self._exits: dict[str, asyncio.Future[ExitRecord]] = {}
@@ -251,9 +253,14 @@ def make_root(target: Path, archive: Path) -> Path:
     return target
 
 
-def run(body: Callable[[Harness], Awaitable[None]], directory: Path, lower: Path) -> None:
+def run(
+    body: Callable[[Harness], Awaitable[None]],
+    directory: Path,
+    lower: Path,
+    start: Callable[[], Spawner] = start_spawner,
+) -> None:
     """Run a test's coroutine with a harness that leaves nothing behind."""
-    harness = Harness(directory, lower)
+    harness = Harness(directory, lower, start)
     try:
         asyncio.run(_body(body, harness))
     finally:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from barque.cgroups.usage import Usage
+from barque.cgroups.usage import RareUsage, Usage
 from barque.models import oci
 
 
@@ -62,6 +62,9 @@ class Cgroup(Protocol):
     def frozen(self) -> bool:
         """Whether the group is frozen."""
 
+    def signal(self, number: int) -> None:
+        """Send a signal to every process in the group and below it."""
+
     def kill(self) -> None:
         """Send SIGKILL to every process in the group and below it."""
 
@@ -77,6 +80,9 @@ class Cgroup(Protocol):
 
     def usage(self) -> Usage:
         """What the group has used until now. Raises KernelError if it is gone."""
+
+    def rare_usage(self) -> RareUsage:
+        """What else is known of that. Raises KernelError."""
 
     def exists(self) -> bool:
         """Whether the group is there."""

@@ -98,32 +98,37 @@ def _remove(path: str, deadline: float) -> None:
 
 
 def kill_all(pids: Callable[[], list[int]], rounds: int = 20) -> None:
-    """SIGKILL what ``pids`` lists until it lists nothing new, ``rounds`` times at most.
+    """SIGKILL what ``pids`` lists until it lists nothing new, ``rounds`` times at most."""
+    import signal  # noqa: PLC0415 - not on the path of a start
+
+    for _ in range(rounds):
+        if not signal_all(pids, signal.SIGKILL):
+            return
+        time.sleep(0.001)
+
+
+def signal_all(pids: Callable[[], list[int]], number: int) -> bool:
+    """Send a signal to all that ``pids`` lists; whether it lists any.
 
     Each process is taken by a pidfd and looked for again in the list before the signal, so
     that a number that was reused meanwhile is never hit.
     """
     import signal  # noqa: PLC0415 - not on the path of a start
 
-    for _ in range(rounds):
-        listed = pids()
-        if not listed:
-            return
-        held: dict[int, int] = {}
-        for pid in listed:
-            try:
-                held[pid] = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-        still = set(pids())
-        for pid, fd in held.items():
+    listed = pids()
+    held: dict[int, int] = {}
+    for pid in listed:
+        try:
+            held[pid] = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+    still = set(pids()) if held else set()
+    for pid, fd in held.items():
+        try:
             if pid in still:
-                try:
-                    signal.pidfd_send_signal(fd, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                finally:
-                    os.close(fd)
-            else:
-                os.close(fd)
-        time.sleep(0.001)
+                signal.pidfd_send_signal(fd, number)
+        except ProcessLookupError:
+            continue
+        finally:
+            os.close(fd)
+    return bool(listed)

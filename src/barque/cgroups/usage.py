@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import NamedTuple
+
+from barque.cgroups.lists import parse_list
 
 UNLIMITED = 2**64 - 1
 
@@ -56,6 +60,48 @@ class Usage(NamedTuple):
     memory: MemoryUsage | None
     pids: PidsUsage | None
     block_io: dict[str, list[BlockEntry]]
+
+
+class Figure(NamedTuple):
+    """How much of something is used, and was refused, in its own unit. None is not told."""
+
+    usage: int = 0
+    limit: int = 0
+    failures: int = 0
+    max_usage: int | None = None
+
+
+class RareUsage(NamedTuple):
+    """What hardly anybody asks for, and ``Usage`` therefore does not read.
+
+    ``swap`` is memory and swap together. ``huge_pages`` is by size, such as ``2MB``, in bytes.
+    ``cpuset`` has the files of version 1 by name, ``cpus`` and ``mems`` apart.
+    """
+
+    swap: Figure = Figure()
+    kernel: Figure = Figure()
+    kernel_tcp: Figure = Figure()
+    huge_pages: dict[str, Figure] = {}  # noqa: RUF012 - never changed
+    cpus: list[int] = []  # noqa: RUF012
+    mems: list[int] = []  # noqa: RUF012
+    cpuset: dict[str, int] = {}  # noqa: RUF012
+    per_cpu_user_ns: list[int] = []  # noqa: RUF012
+    per_cpu_kernel_ns: list[int] = []  # noqa: RUF012
+
+
+def page_sizes(directory: str, suffix: str) -> list[str]:
+    """The sizes of huge pages that the group ``directory`` counts, by its files' names."""
+    pattern = re.compile(rf"hugetlb\.([0-9]+[KMG]B){re.escape(suffix)}")
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(match[1] for name in names if (match := pattern.fullmatch(name)))
+
+
+def parse_numbers(text: str) -> list[int]:
+    """A list such as ``0-3,8``; nothing is an empty one."""
+    return sorted(parse_list(text)) if text else []
 
 
 def parse_limit(text: str) -> int:

@@ -17,7 +17,7 @@ from itertools import groupby
 
 from barque.cgroups import usage as u
 from barque.cgroups.device_program import is_everything
-from barque.cgroups.files import find, kill_all, read, remove_tree, walk, write
+from barque.cgroups.files import find, kill_all, read, remove_tree, signal_all, walk, write
 from barque.cgroups.lists import parse_list
 from barque.cgroups.settings import carry_out
 from barque.cgroups.usage import parse_pairs
@@ -37,6 +37,19 @@ _BLOCK_FIGURES = {
     "sectors_recursive": "sectors_recursive",
 }
 """Kernel's names by the Engine API's. Kernels since 5.0 have but the first two."""
+
+
+_CPUSET_FLAGS = (
+    "cpu_exclusive",
+    "mem_exclusive",
+    "mem_hardwall",
+    "memory_migrate",
+    "memory_pressure",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+)
 
 
 class CgroupV1:
@@ -206,6 +219,10 @@ class CgroupV1:
         """See the contract."""
         return read(self.directory("freezer"), "freezer.state") != "THAWED"
 
+    def signal(self, number: int) -> None:
+        """See the contract."""
+        signal_all(self.pids, number)
+
     def kill(self) -> None:
         """See the contract. What is frozen here would not die of it: it is thawed first."""
         freezer = self._hierarchies.get("freezer", "")
@@ -290,6 +307,39 @@ class CgroupV1:
                     break
             found[name] = entries
         return found
+
+    def rare_usage(self) -> u.RareUsage:
+        """See the contract."""
+        cpuset = {
+            name: int(text)
+            for name in _CPUSET_FLAGS
+            if (text := self._find("cpuset", f"cpuset.{name}"))
+        }
+        rows = [line.split() for line in self._find("cpuacct", "cpuacct.usage_all").splitlines()]
+        figures = [[int(word) for word in row] for row in rows if row[0].isdecimal()]
+        sizes = u.page_sizes(self._hierarchies.get("hugetlb", "") + self.path, ".usage_in_bytes")
+        return u.RareUsage(
+            swap=self._figure("memory", "memory.memsw"),
+            kernel=self._figure("memory", "memory.kmem"),
+            kernel_tcp=self._figure("memory", "memory.kmem.tcp"),
+            huge_pages={size: self._figure("hugetlb", f"hugetlb.{size}") for size in sizes},
+            cpus=u.parse_numbers(self._find("cpuset", "cpuset.cpus")),
+            mems=u.parse_numbers(self._find("cpuset", "cpuset.mems")),
+            cpuset=cpuset,
+            per_cpu_user_ns=[user for _, user, _ in figures],
+            per_cpu_kernel_ns=[kernel for _, _, kernel in figures],
+        )
+
+    def _figure(self, controller: str, prefix: str) -> u.Figure:
+        def number(what: str) -> int:
+            return int(self._find(controller, f"{prefix}.{what}") or 0)
+
+        return u.Figure(
+            number("usage_in_bytes"),
+            number("limit_in_bytes"),
+            number("failcnt"),
+            number("max_usage_in_bytes"),
+        )
 
     def exists(self) -> bool:
         """See the contract."""

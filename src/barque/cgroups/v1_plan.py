@@ -5,7 +5,8 @@ Source: runtime-spec config-linux.md "Control groups"; the kernel's admin-guide/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from barque.cgroups.settings import Setting
 from barque.errors import FailedPrecondition, InvalidArgument
@@ -137,25 +138,45 @@ def _block_io(block_io: oci.BlockIO, has: Has) -> list[Setting]:
                 f"{device} 0",
             )
         )
-    for file, option, throttles in (
-        ("read_bps", "--device-read-bps", block_io.throttle_read_bps_device),
-        ("write_bps", "--device-write-bps", block_io.throttle_write_bps_device),
-        ("read_iops", "--device-read-iops", block_io.throttle_read_iops_device),
-        ("write_iops", "--device-write-iops", block_io.throttle_write_iops_device),
-    ):
-        for throttle in throttles:
-            device = f"{throttle.major}:{throttle.minor}"
-            settings.append(
-                Setting(
-                    "blkio",
-                    f"blkio.throttle.{file}_device",
-                    f"{device} {throttle.rate}",
-                    option,
-                    device,
-                    f"{device} 0",
-                )
+    for throttle in throttles(block_io):
+        device = throttle.device
+        settings.append(
+            Setting(
+                "blkio",
+                f"blkio.throttle.{throttle.direction}_{throttle.unit}_device",
+                f"{device} {throttle.rate}",
+                throttle.option,
+                device,
+                f"{device} 0",
             )
+        )
     return settings
+
+
+class Throttle(NamedTuple):
+    """A rate of one device: ``direction`` read or write, ``unit`` bps or iops."""
+
+    direction: str
+    unit: str
+    device: str
+    rate: int
+
+    @property
+    def option(self) -> str:
+        """Docker's flag for it."""
+        return f"--device-{self.direction}-{self.unit}"
+
+
+def throttles(block_io: oci.BlockIO) -> Iterator[Throttle]:
+    """The rates, the same on both versions."""
+    for direction, unit, devices in (
+        ("read", "bps", block_io.throttle_read_bps_device),
+        ("write", "bps", block_io.throttle_write_bps_device),
+        ("read", "iops", block_io.throttle_read_iops_device),
+        ("write", "iops", block_io.throttle_write_iops_device),
+    ):
+        for each in devices:
+            yield Throttle(direction, unit, f"{each.major}:{each.minor}", each.rate)
 
 
 def _network(network: oci.Network) -> list[Setting]:

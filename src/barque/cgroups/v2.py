@@ -17,7 +17,7 @@ import time
 
 from barque.cgroups import usage as u
 from barque.cgroups.device_program import device_program
-from barque.cgroups.files import find, kill_all, read, remove_tree, walk, write
+from barque.cgroups.files import find, kill_all, read, remove_tree, signal_all, walk, write
 from barque.cgroups.settings import carry_out
 from barque.cgroups.v2_plan import plan
 from barque.errors import FailedPrecondition, KernelError
@@ -190,6 +190,10 @@ class CgroupV2:
         """See the contract."""
         return read(self._directory, "cgroup.freeze") == "1"
 
+    def signal(self, number: int) -> None:
+        """See the contract."""
+        signal_all(self.pids, number)
+
     def kill(self) -> None:
         """See the contract. SIGKILL ends what is frozen, too."""
         try:
@@ -235,6 +239,34 @@ class CgroupV2:
             memory=self._memory_usage() if has_memory else None,
             pids=u.parse_pids(find(directory, "pids.current"), find(directory, "pids.max")),
             block_io={"io_service_bytes_recursive": u.parse_io_stat(find(directory, "io.stat"))},
+        )
+
+    def rare_usage(self) -> u.RareUsage:
+        """See the contract. Version 2 has no limits of kernel memory, and no flags of cpusets."""
+        directory = self._directory
+        memory = self._figure("memory", "")
+        swap = self._figure("memory.swap", "max")
+        limit = swap.limit
+        if limit != u.UNLIMITED:
+            limit = min(limit + memory.limit, u.UNLIMITED)
+        return u.RareUsage(
+            swap=u.Figure(memory.usage + swap.usage, limit, swap.failures),
+            huge_pages={
+                size: self._figure(f"hugetlb.{size}", "max")
+                for size in u.page_sizes(directory, ".current")
+            },
+            cpus=u.parse_numbers(find(directory, "cpuset.cpus")),
+            mems=u.parse_numbers(find(directory, "cpuset.mems")),
+        )
+
+    def _figure(self, prefix: str, failures: str) -> u.Figure:
+        """``failures`` is how the events are called that count them."""
+        directory = self._directory
+        events = u.parse_pairs(find(directory, f"{prefix}.events")) if failures else {}
+        return u.Figure(
+            int(find(directory, f"{prefix}.current") or 0),
+            u.parse_limit(find(directory, f"{prefix}.max")),
+            events.get(failures, 0),
         )
 
     def _memory_usage(self) -> u.MemoryUsage:

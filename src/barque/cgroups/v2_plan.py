@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from barque.cgroups.settings import Setting
-from barque.cgroups.v1_plan import rdma
+from barque.cgroups.v1_plan import rdma, throttles
 from barque.errors import FailedPrecondition, InvalidArgument
 from barque.models import oci
 
@@ -168,24 +168,18 @@ def _block_io(block_io: oci.BlockIO, has: Has) -> list[Setting]:
                 f"{device} default",
             )
         )
-    for key, option, throttles in (
-        ("rbps", "--device-read-bps", block_io.throttle_read_bps_device),
-        ("wbps", "--device-write-bps", block_io.throttle_write_bps_device),
-        ("riops", "--device-read-iops", block_io.throttle_read_iops_device),
-        ("wiops", "--device-write-iops", block_io.throttle_write_iops_device),
-    ):
-        for throttle in throttles:
-            device = f"{throttle.major}:{throttle.minor}"
-            settings.append(
-                Setting(
-                    "io",
-                    "io.max",
-                    f"{device} {key}={throttle.rate or 'max'}",
-                    option,
-                    device,
-                    f"{device} rbps=max wbps=max riops=max wiops=max",
-                )
+    for throttle in throttles(block_io):
+        device = throttle.device
+        settings.append(
+            Setting(
+                "io",
+                "io.max",
+                f"{device} {throttle.direction[0]}{throttle.unit}={throttle.rate or 'max'}",
+                throttle.option,
+                device,
+                f"{device} rbps=max wbps=max riops=max wiops=max",
             )
+        )
     return settings
 
 

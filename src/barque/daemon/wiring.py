@@ -14,6 +14,7 @@ from barque.cgroups import open_cgroup
 from barque.content.store import ContentStore
 from barque.daemon.config import DEFAULT_EXEC_ROOT, Config
 from barque.daemon.locks import hold_directories, pid_file
+from barque.daemon.logline import LineFormatter
 from barque.daemon.sockets import open_listeners
 from barque.engine.defaults import ContainerDefaults, own_ulimits
 from barque.engine.engine import Engine, EngineConfig, build_engine
@@ -53,9 +54,10 @@ def run(config: Config, spawner: Spawner, *, alone: bool = False) -> None:
 
     Raises BarqueError for what keeps it from starting.
     """
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(
-        level=logging.DEBUG if config.debug else _LEVELS[config.log_level],
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        level=logging.DEBUG if config.debug else _LEVELS[config.log_level], handlers=[handler]
     )
     with (
         hold_directories(config.data_root, config.exec_root),

@@ -85,7 +85,7 @@ class Launcher:
             self.events.volumes_mounted(record)
             self.networks.write_files(record, attachment, self.layout.container(record.id))
             runtime = self.runtimes.find(record.host_config.runtime)
-            seccomp_path = "" if runtime else await self.seccomp.path_for(record)
+            seccomp_path = await self.seccomp_path(record)
             with ExitStack() as namespaces:
                 joins, fds = await self._open_joined(record, attachment, namespaces)
                 ready = await self.networks.open_namespace(record, attachment)
@@ -125,6 +125,12 @@ class Launcher:
                     raise
             undo.pop_all()
         return started
+
+    async def seccomp_path(self, record: ContainerRecord) -> str:
+        """Return the host path of the container's filter, "" where we apply none."""
+        if self.runtimes.find(record.host_config.runtime) is not None:
+            return ""  # it makes its own, of the profile
+        return await self.seccomp.path_for(record)
 
     def _rootfs(self, record: ContainerRecord) -> RootfsMount:
         """How to mount the writable layer; see docs/adr/0006 on ``volatile``."""

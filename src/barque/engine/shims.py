@@ -347,7 +347,8 @@ class ShimHost:
         listener = self.listener
         match notice:
             case p.Started() | p.StartFailed():
-                shim.exited = isinstance(notice, p.StartFailed)
+                # The exit, told by the shim, may have overtaken the start, told by its helper.
+                shim.exited = shim.exited or isinstance(notice, p.StartFailed)
                 if shim.started is not None and not shim.started.done():
                     shim.started.set_result(notice)
             case p.Reply() | p.Running():

@@ -204,11 +204,14 @@ def _check_network_mode(config: ContainerConfig, host: HostConfig) -> None:
 
 
 def _check_extra_host(entry: str) -> None:
-    """``name:address`` or ``name=address``; an IPv6 address may stand in brackets."""
+    """``name:address`` or ``name=address``; an IPv6 address may stand in brackets.
+
+    A name with white space in it would be more than one name, or line, of the hosts file.
+    """
     name, found, address = entry.partition("=")
     if not found or ":" in name:
         name, found, address = entry.partition(":")
-    if not found or not name:
+    if not found or not name or not name.isprintable() or " " in name:
         raise InvalidArgument(f'bad format for add-host: "{entry}"')
     if address == "host-gateway":
         return

@@ -91,7 +91,9 @@ RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFA_ADDRESS = 1
 IFA_LOCAL = 2
 IFA_BROADCAST = 4
+IFA_FLAGS = 8
 IFA_F_NODAD = 0x02
+IFA_F_PERMANENT = 0x80
 
 # if.h, sockios.h
 IFF_UP = 0x1
@@ -135,10 +137,15 @@ class Link(NamedTuple):
 
 
 class Address(NamedTuple):
-    """An address of an interface, in CIDR form: ``172.17.0.1/16``."""
+    """An address of an interface, in CIDR form: ``172.17.0.1/16``.
+
+    ``scope`` is RT_SCOPE_*. One that is not ``permanent`` has a lifetime, or came by itself.
+    """
 
     ifindex: int
     cidr: str
+    scope: int = RT_SCOPE_UNIVERSE
+    permanent: bool = True
 
 
 class Route(NamedTuple):
@@ -292,6 +299,15 @@ def _set_port(index: int, flag: int, operation: str) -> Request:
         nested(IFLA_INFO_SLAVE_DATA, attribute(flag, b"\1")),
     )
     return Request(RTM_NEWLINK, 0, body, operation, f"index {index}")
+
+
+def move_link(index: int, namespace_fd: int, name: str) -> Request:
+    """Move the interface, which is down, to another namespace, where it is called ``name``.
+
+    ``%d`` in the name stands for the first number that is free there. Its addresses are lost.
+    """
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _u32(IFLA_NET_NS_FD, namespace_fd)
+    return Request(RTM_NEWLINK, 0, body + _name(name), "move link", name)
 
 
 def delete_link(index: int) -> Request:
@@ -536,10 +552,12 @@ def _parse_link(payload: bytes) -> Link:
 
 
 def _parse_address(payload: bytes) -> Address:
-    family, prefix, _, _, index = _ADDRESS.unpack_from(payload)
+    family, prefix, flags, scope, index = _ADDRESS.unpack_from(payload)
     attributes = parse_attributes(payload, _ADDRESS.size)
     packed = attributes.get(IFA_LOCAL) or attributes[IFA_ADDRESS]
-    return Address(index, f"{socket.inet_ntop(family, packed)}/{prefix}")
+    flags = _number(attributes.get(IFA_FLAGS, b"")) or flags
+    cidr = f"{socket.inet_ntop(family, packed)}/{prefix}"
+    return Address(index, cidr, scope, bool(flags & IFA_F_PERMANENT))
 
 
 def _parse_route(payload: bytes) -> Route:

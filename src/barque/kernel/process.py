@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import signal
 import struct
 import sys
@@ -15,7 +16,7 @@ import sys
 from barque.errors import KernelError
 from barque.kernel.libc import check, function, syscall
 
-_CLONE3, _CLOSE_RANGE = 435, 436
+_CLONE3, _CLOSE_RANGE, _PIDFD_GETFD = 435, 436, 438
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
 _RT_SIGACTION = 13 if os.uname().machine == "x86_64" else 134
 _SIGACTION_SIZE, _SIGSET_SIZE = 32, 8  # struct sigaction and sigset_t as the kernel has them
@@ -45,8 +46,8 @@ NAMESPACES = {
 }
 """OCI namespace type to (clone flag, name under /proc/PID/ns)."""
 
-_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 4, 8, 38
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
+_PR_SET_CHILD_SUBREAPER = 36
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _setns = function("setns", ctypes.c_int, ctypes.c_int)
@@ -131,6 +132,32 @@ def open_namespace(pid: int, kind: str) -> int:
     return os.open(f"/proc/{pid}/ns/{NAMESPACES[kind][1]}", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def copy_descriptor(pidfd: int, fd: int) -> int:
+    """The descriptor ``fd`` of another process as one of ours; the caller owns it (Linux 5.6).
+
+    Needs the right to trace that process. Raises KernelError.
+    """
+    return syscall(
+        "pidfd_getfd", _PIDFD_GETFD, pidfd, fd, 0, hint="CAP_SYS_PTRACE is needed for it"
+    )
+
+
+def die_with_parent(number: int) -> None:
+    """Be sent the signal ``number`` when the parent ends; 0 is none. A change of user ends it."""
+    check(_prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl", "PR_SET_PDEATHSIG")
+
+
+def end_child(pid: int, pidfd: int, timeout_s: float = 10.0) -> bool:
+    """SIGKILL the child and reap it; whether it has ended in time. ``pidfd`` stays open."""
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    ended = bool(poll.poll(timeout_s * 1000))
+    if ended:
+        os.waitpid(pid, 0)
+    return ended
+
+
 def restore_reserved_signals() -> None:
     """Set 32 and 33 to their default: the C library keeps them to itself, ignored or not."""
     default = bytes(_SIGACTION_SIZE)
@@ -151,13 +178,6 @@ def set_no_new_privileges() -> None:
 def become_subreaper() -> None:
     """Be the parent of what descendants leave behind."""
     check(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl", "PR_SET_CHILD_SUBREAPER")
-
-
-def die_with_parent(parent: int) -> None:
-    """Be killed when our parent, which has the pid ``parent``, ends; now, if it has ended."""
-    check(_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl", "PR_SET_PDEATHSIG")
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def set_keep_capabilities(*, keep: bool) -> None:

@@ -111,6 +111,9 @@ class ExecLaunch(msgspec.Struct, kw_only=True):
     cgroups_path: str = ""
     namespaces: list[str] = []
     """Of the container's, those beside the usual ones: ``user``, ``time``."""
+    personality: oci.Personality | None = None
+    memory_policy: oci.MemoryPolicy | None = None
+    """Both as the container has them."""
 
 
 class LogTarget(msgspec.Struct, kw_only=True):

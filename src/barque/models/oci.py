@@ -157,6 +157,19 @@ class MemoryPolicy(_Spec):
     flags: list[str] = []
 
 
+class IntelRdt(_Spec):
+    """Shares of caches and memory bandwidth, in the words of the kernel's resctrl files.
+
+    "" as ``clos_id`` is a class of service of the container's own.
+    """
+
+    clos_id: str = msgspec.field(default="", name="closID")
+    schemata: list[str] = []
+    l3_cache_schema: str = ""
+    mem_bw_schema: str = ""
+    enable_monitoring: bool = False
+
+
 class Hook(_Spec):
     """A program of the host that is run at a point of the life cycle. ``timeout`` in seconds."""
 
@@ -359,7 +372,7 @@ class Linux(_Spec):
     net_devices: dict[str, NetDevice] = {}
     personality: Personality | None = None
     memory_policy: MemoryPolicy | None = None
-    intel_rdt: dict[str, object] | None = None
+    intel_rdt: IntelRdt | None = None
 
 
 class State(_Spec, omit_defaults=False, kw_only=True):

@@ -12,7 +12,7 @@ import os
 from typing import NamedTuple
 
 from barque.cgroups import lists
-from barque.errors import FailedPrecondition, InvalidArgument, NotImplementedHere
+from barque.errors import FailedPrecondition, InvalidArgument
 from barque.kernel import scheduling
 from barque.models import oci
 
@@ -100,15 +100,12 @@ def plan_attributes(process: oci.Process, linux: oci.Linux | None) -> Attributes
             f"AppArmor profile {process.apparmor_profile!r} asked for, but AppArmor is not enabled "
             "on this host: enable it, or ask for no profile"
         )
-    if process.selinux_label and not selinux_enabled():
-        raise FailedPrecondition(
-            f"SELinux label {process.selinux_label!r} asked for, but SELinux is not enabled on "
-            "this host: enable it, or ask for no label"
-        )
-    if linux is not None and linux.mount_label and selinux_enabled():
-        raise NotImplementedHere(
-            f"mountLabel {linux.mount_label!r}: barque does not label mounts yet; ask for no label"
-        )
+    for label in (process.selinux_label, linux.mount_label if linux else ""):
+        if label and not selinux_enabled():
+            raise FailedPrecondition(
+                f"SELinux label {label!r} asked for, but SELinux is not enabled on this host: "
+                "enable it, or ask for no label"
+            )
     return Attributes(
         scheduler=_plan_scheduler(process.scheduler),
         io_priority=_plan_io_priority(process.io_priority),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 
-from barque.errors import InvalidArgument, NotImplementedHere
+from barque.errors import InvalidArgument
 from barque.kernel.process import NAMESPACES
 from barque.models import oci
 from barque.runtime.attributes import parse_list, plan_attributes
 from barque.runtime.hooks import check_hooks
-from barque.runtime.mounts import plan_mounts, propagation_flag
+from barque.runtime.mounts import PROC_FILES, plain_path, plan_mounts, propagation_flag
+from barque.runtime.network import check_devices
 from barque.runtime.process import rlimit_number
+from barque.runtime.resctrl import check_rdt, find_resctrl
 from barque.runtime.seccomp import plan_flags, plan_rules
 from barque.runtime.userns import check_mappings
 
@@ -23,14 +25,6 @@ _IPC_SYSCTLS = frozenset(
     for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
 _CLOCKS = frozenset({"monotonic", "boottime"})
-_PROC_FILES = frozenset(
-    f"/proc/{name}"
-    for name in (
-        "cpuinfo diskstats loadavg meminfo net/dev slabinfo stat swaps sys/kernel/ns_last_pid "
-        "sys/crypto/fips_enabled uptime"
-    ).split()
-)
-"""What LXCFS and the like show in place of the kernel's own."""
 
 
 def check_spec(spec: oci.Spec) -> None:
@@ -55,9 +49,13 @@ def check_spec(spec: oci.Spec) -> None:
         plan_rules(spec.linux.seccomp)
         plan_flags(spec.linux.seccomp.flags)
     if spec.linux.intel_rdt is not None:
-        raise NotImplementedHere("intelRdt: barque does not manage resctrl, leave it out")
-    if spec.linux.net_devices:
-        raise NotImplementedHere("netDevices: barque does not move network devices, leave it out")
+        check_rdt(spec.linux.intel_rdt)
+        find_resctrl()
+    check_devices(spec)
+    if spec.linux.net_devices and any(
+        ns.type == "network" and _is_ours(ns) for ns in spec.linux.namespaces
+    ):
+        raise InvalidArgument("unable to move network devices: they are in the namespace joined")
     check_hooks(spec.hooks)
     if spec.process is not None:
         check_process(spec.process, spec.linux)
@@ -102,17 +100,17 @@ def _check_namespaces(spec: oci.Spec) -> None:
 
 def _check_mounts(spec: oci.Spec) -> None:
     for step in plan_mounts(spec.mounts, spec.linux):
-        path = os.path.normpath(step.destination)
+        path = plain_path(step.destination)
         if path in {"/proc", "/sys"}:
             allowed = {"proc"} if path == "/proc" else {"sysfs"}
             if step.kind == "filesystem" and step.fstype not in allowed:
                 raise InvalidArgument(f"{path} must be a {allowed.pop()} mount, not {step.fstype}")
-        elif path.startswith("/proc/") and path not in _PROC_FILES:
+        elif path.startswith("/proc/") and path not in PROC_FILES:
             raise InvalidArgument(f"{step.destination} cannot be mounted: it is inside /proc")
 
 
 def _check_sysctls(spec: oci.Spec) -> None:
-    namespaces = {ns.type for ns in spec.linux.namespaces}
+    namespaces = {ns.type for ns in spec.linux.namespaces if not _is_ours(ns)}
     for given in spec.linux.sysctl:
         name = given.replace("/", ".")
         if name == "kernel.hostname":
@@ -125,6 +123,19 @@ def _check_sysctls(spec: oci.Spec) -> None:
         )  # fmt: skip
         if needed not in namespaces:
             raise InvalidArgument(f'sysctl "{given}" is not in a separate kernel namespace')
+
+
+def _is_ours(namespace: oci.Namespace) -> bool:
+    """Whether joining it would be staying where we are: what is set there is the host's."""
+    if not namespace.path:
+        return False
+    try:
+        joined = os.stat(namespace.path)
+        own = os.stat(f"/proc/self/ns/{NAMESPACES[namespace.type][1]}")
+    except OSError as error:
+        text = os.strerror(error.errno or 0).lower()
+        raise InvalidArgument(f"{namespace.type} namespace {namespace.path}: {text}") from None
+    return (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino)
 
 
 def check_process(process: oci.Process, linux: oci.Linux | None) -> None:

@@ -11,25 +11,25 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from barque.cgroups import open_cgroup
-from barque.errors import InvalidArgument
+from barque.errors import FailedPrecondition, InvalidArgument
 from barque.kernel import process as kp
 from barque.kernel.paths import open_in_root
+from barque.models import oci
 from barque.models.launch import ExecLaunch
 from barque.runtime import terminal
 from barque.runtime.attributes import parse_list, plan_attributes
 from barque.runtime.process import (
-    Filter,
+    Gate,
     apply_oom_score,
-    apply_rlimits,
     connect_stdio,
     execute,
-    read_filter,
-    split_rlimits,
+    find_filter,
+    lift_rlimits,
 )
 from barque.runtime.rootfs import Root
-from barque.runtime.seccomp import compile_filter, notifies
 from barque.runtime.status import Reporter
-from barque.runtime.users import Identity, resolve
+from barque.runtime.userns import become_root
+from barque.runtime.users import Identity, by_numbers, resolve
 
 _JOINED = kp.CLONE_NEWNS | kp.CLONE_NEWUTS | kp.CLONE_NEWIPC | kp.CLONE_NEWNET | kp.CLONE_NEWCGROUP
 
@@ -42,6 +42,8 @@ class ExecIo(NamedTuple):
     init_pidfd: int
     console_size: tuple[int, int] | None
     preserved: tuple[int, ...] = ()
+    gate: Gate | None = None
+    """What it passes before it becomes its program."""
 
 
 def run_exec(read_launch: Callable[[], ExecLaunch], io: ExecIo) -> NoReturn:
@@ -57,23 +59,24 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     reporter = io.reporter
     if not process.args:
         raise InvalidArgument("the exec has no command to run")
-    attributes = plan_attributes(process, None)
+    attributes = plan_attributes(
+        process, oci.Linux(personality=launch.personality, memory_policy=launch.memory_policy)
+    )
     reporter.stage = "seccomp"
-    bpf = _filter(launch)
+    bpf = find_filter(launch.seccomp, launch.seccomp_path)
     affinity = process.exec_cpu_affinity
     if affinity and affinity.initial:
         os.sched_setaffinity(0, parse_list(affinity.initial, "execCPUAffinity initial"))
     reporter.stage = "cgroup"
     if launch.cgroups_path:
-        open_cgroup(launch.cgroups_path).join()
+        _join(launch.cgroups_path, io.init_pidfd)
     if affinity and affinity.final:
         os.sched_setaffinity(0, parse_list(affinity.final, "execCPUAffinity final"))
     reporter.stage = "limits"
     host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if process.oom_score_adj is not None:
         apply_oom_score(process.oom_score_adj, host_proc, reporter)
-    now, last = split_rlimits(process.rlimits)
-    apply_rlimits(now, reporter)
+    lift_rlimits(process.rlimits)
     reporter.stage = "scheduling"
     attributes.apply()
     reporter.stage = "namespaces"
@@ -81,6 +84,8 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     for kind in launch.namespaces:
         flags |= kp.NAMESPACES[kind][0]
     kp.setns(io.init_pidfd, flags)
+    if "user" in launch.namespaces:
+        become_root()  # what is made from here on is its
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     reporter.stage = "terminal"
     slave = -1
@@ -98,19 +103,33 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     os.close(host_proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
-    reporter.stage = "limits"
-    apply_rlimits(last, reporter)
-    execute(process, identity, bpf, reporter, preserved=io.preserved)
+    execute(process, identity, bpf, reporter, gate=io.gate, preserved=io.preserved)
 
 
-def _filter(launch: ExecLaunch) -> Filter:
-    if launch.seccomp is not None:
-        return Filter(compile_filter(launch.seccomp), notifies(launch.seccomp))
-    return read_filter(launch.seccomp_path)
+def _join(path: str, init_pidfd: int) -> None:
+    """Join the container's group; on version 2 the init's where it has made groups of its own.
+
+    A group that passes controllers on holds no process itself: an init such as systemd's has
+    moved into one below.
+    """
+    try:
+        open_cgroup(path).join()
+    except FailedPrecondition:
+        below = _cgroup_of(init_pidfd)
+        if not below.startswith(f"{path}/"):
+            raise
+        open_cgroup(below).join()
+
+
+def _cgroup_of(pidfd: int) -> str:
+    """The version 2 group of the process. To be called where /proc is the host's."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        pid = next((line[4:].strip() for line in file if line.startswith("Pid:")), "")
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        return next((line[3:].rstrip("\n") for line in file if line.startswith("0::")), "")
 
 
 def _identify(launch: ExecLaunch, root_fd: int) -> Identity:
     if launch.names is not None:
         return resolve(launch.names, lambda path, flags: open_in_root(root_fd, path, flags))
-    user = launch.process.user
-    return Identity(user.uid, user.gid, (user.gid, *user.additional_gids), "")
+    return by_numbers(launch.process, lambda path, flags: open_in_root(root_fd, path, flags))

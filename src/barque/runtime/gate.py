@@ -14,10 +14,25 @@ import select
 from barque.errors import Conflict, FailedPrecondition
 from barque.models import oci
 from barque.runtime.hooks import run_hooks
-from barque.runtime.status import Reporter
+from barque.runtime.status import Created, Reporter
 
 NAME = "exec.fifo"
-_TIMEOUT_MS = 120_000
+_TIMEOUT_S = 120.0
+
+
+class ExecGate:
+    """The gate of an exec'ed process: open when its maker has told those who wait for it."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def fileno(self) -> int:
+        """The reports' own descriptor: nothing else is waited for."""
+        return self._reporter.fileno()
+
+    def pass_through(self, reporter: Reporter) -> None:
+        """Report, and go on when that is answered."""
+        reporter.ask(Created())
 
 
 class StartGate:
@@ -32,14 +47,11 @@ class StartGate:
         """The pipe, which execve closes."""
         return self._fd
 
-    def wait(self, reporter: Reporter) -> None:
-        """Report and wait."""
-        reporter.created()
+    def pass_through(self, reporter: Reporter) -> None:
+        """Report, wait, and run the startContainer hooks, with the container's own programs."""
+        reporter.ask(Created())
         os.read(self._fd, 1)
-
-    def pass_through(self) -> None:
-        """Run the startContainer hooks, with the container's own programs."""
-        run_hooks("startContainer", self._hooks, self._state)
+        run_hooks("startContainer", self._hooks, self._state, ".")
 
 
 def make_gate(directory: str) -> int:
@@ -49,11 +61,11 @@ def make_gate(directory: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
-def open_gate(directory: str) -> None:
+def open_gate(directory: str, hooks_s: float) -> None:
     """Let the created process go on; returns when it has become its program, or ended.
 
-    Raises Conflict if it was started already, or is gone, FailedPrecondition if it does not
-    get to its program in time.
+    ``hooks_s``: how long its startContainer hooks may take. Raises Conflict if it was started
+    already, or is gone, FailedPrecondition if it does not get to its program in time.
     """
     path = f"{directory}/{NAME}"
     try:
@@ -69,9 +81,10 @@ def open_gate(directory: str) -> None:
         os.unlink(path)
         poll = select.poll()
         poll.register(fd, 0)  # an error is always told: nobody holds the other end
-        if not poll.poll(_TIMEOUT_MS):
+        timeout_s = _TIMEOUT_S + hooks_s
+        if not poll.poll(timeout_s * 1000):
             raise FailedPrecondition(
-                f"the process did not get to its program within {_TIMEOUT_MS // 1000} s"
+                f"the process did not get to its program within {timeout_s:.0f} s"
             )
     finally:
         os.close(fd)

@@ -1,7 +1,10 @@
 """Hooks: programs that a spec has run at points of a container's life.
 
 Each gets the container's state as JSON on stdin and exactly the environment that the spec
-gives it. Source: runtime-spec config.md "POSIX-platform Hooks" and runtime.md "Lifecycle".
+gives it. Where it begins is not said there; as with runc that is the bundle for those of the
+runtime, the root file system for createContainer, the program's directory for startContainer.
+It ends with who runs it: a command that was killed leaves nothing behind.
+Source: runtime-spec config.md "POSIX-platform Hooks" and runtime.md "Lifecycle".
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ import os
 import select
 import signal
 import time
+from typing import NoReturn
 
 import msgspec
 
-from barque.errors import FailedPrecondition, InvalidArgument
+from barque.errors import FailedPrecondition, InvalidArgument, KernelError
+from barque.kernel.process import die_with_parent, end_child
 from barque.models import oci
 
 _OUTPUT_BYTES = 4096
@@ -37,44 +42,70 @@ def check_hooks(hooks: oci.Hooks | None) -> None:
                 )
 
 
-def run_hooks(phase: str, hooks: list[oci.Hook], state: oci.State) -> None:
-    """Run ``hooks`` one after the other. Raises FailedPrecondition at the first that fails.
+def allowance_s(hooks: list[oci.Hook]) -> float:
+    """How long ``hooks`` may take together, in seconds."""
+    return float(sum(hook.timeout or _DEFAULT_TIMEOUT_S for hook in hooks))
 
-    The programs are looked for in the calling process's root.
+
+def run_hooks(phase: str, hooks: list[oci.Hook], state: oci.State, directory: str) -> None:
+    """Run ``hooks`` one after the other in ``directory``, or in / if that is gone.
+
+    Raises FailedPrecondition at the first that fails. The programs are looked for in the calling
+    process's root. It has one thread.
     """
     document = _encode(state)
     for number, hook in enumerate(hooks):
-        _run(f"error running {phase} hook #{number} ({hook.path})", hook, document)
+        _run(f"error running {phase} hook #{number} ({hook.path})", hook, document, directory)
 
 
-def _run(what: str, hook: oci.Hook, document: bytes) -> None:
+def _run(what: str, hook: oci.Hook, document: bytes, directory: str) -> None:
     state_fd = os.memfd_create("state", os.MFD_CLOEXEC)
     os.write(state_fd, document)
     os.lseek(state_fd, 0, os.SEEK_SET)
     output, theirs = os.pipe2(os.O_CLOEXEC)
+    failed, tell = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(output, False)
-    environment = dict(entry.split("=", 1) for entry in hook.env if "=" in entry)
-    actions = [(os.POSIX_SPAWN_DUP2, state_fd, 0)]
-    actions += [(os.POSIX_SPAWN_DUP2, theirs, number) for number in (1, 2)]
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(hook, (state_fd, theirs, theirs), directory)
+        except OSError as error:
+            os.write(tell, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    for fd in (state_fd, theirs, tell):
+        os.close(fd)
     try:
-        pid = os.posix_spawn(
-            hook.path,
-            hook.args or [hook.path],
-            environment,
-            file_actions=actions,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which the interpreter ignores
-        )
-    except OSError as error:
-        os.close(output)
-        raise FailedPrecondition(f"{what}: {os.strerror(error.errno or 0).lower()}") from None
-    finally:
-        os.close(theirs)
-        os.close(state_fd)
-    try:
+        if number := os.read(failed, 16):  # nothing: execve has closed it
+            os.waitpid(pid, 0)
+            raise FailedPrecondition(f"{what}: {os.strerror(int(number)).lower()}")
         _await(what, pid, output, hook.timeout or _DEFAULT_TIMEOUT_S)
     finally:
+        os.close(failed)
         os.close(output)
+
+
+def _become(hook: oci.Hook, stdio: tuple[int, int, int], directory: str) -> NoReturn:
+    """In the child: the hook's surroundings, then the hook. Raises OSError."""
+    try:
+        die_with_parent(signal.SIGKILL)
+    except KernelError as error:  # a filter, which startContainer hooks run under, may forbid it
+        if error.errno not in _FILTERED:
+            raise OSError(error.errno, error.syscall) from None
+    try:
+        os.chdir(directory)
+    except FileNotFoundError:
+        os.chdir("/")
+    for number, fd in enumerate(stdio):
+        os.dup2(fd, number)
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by the interpreter
+        signal.signal(ignored, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    environment = dict(entry.split("=", 1) for entry in hook.env if "=" in entry)
+    os.execve(hook.path, hook.args or [hook.path], environment)
+
+
+_FILTERED = frozenset({1, 38})  # EPERM, ENOSYS
 
 
 def _await(what: str, pid: int, output: int, timeout_s: int) -> None:
@@ -90,8 +121,7 @@ def _await(what: str, pid: int, output: int, timeout_s: int) -> None:
             left_ms = int((deadline - time.monotonic()) * 1000)
             ready = [fd for fd, _ in poll.poll(max(left_ms, 0))]
             if not ready:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                end_child(pid, pidfd)
                 raise FailedPrecondition(f"{what}: killed, it took more than {timeout_s} s")
             ended = pidfd in ready
             if output in ready:

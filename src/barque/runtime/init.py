@@ -13,8 +13,8 @@ here it builds its own world and then becomes the user's program. What is done, 
 5. hooks: prestart and createRuntime by the parent, createContainer here
 6. pivot_root; the host's tree is gone
 7. read-only root, read-only and masked paths
-8. host name, sysctls, scheduling, resource limits, OOM score, session keyring
-9. user, capabilities, seccomp, working directory, start, execve (process.py)
+8. host name, sysctls, scheduling, OOM score, session keyring
+9. resource limits, user, capabilities, seccomp, working directory, start, execve (process.py)
 
 Source: runtime-spec runtime.md "Lifecycle"; runc's order for the same steps.
 """
@@ -22,6 +22,7 @@ Source: runtime-spec runtime.md "Lifecycle"; runc's order for the same steps.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Collection
 from typing import NamedTuple, NoReturn
 
@@ -36,23 +37,20 @@ from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
 from barque.runtime.hooks import run_hooks
 from barque.runtime.mounts import MountStep, plan_mounts, propagation_flag
-from barque.runtime.network import configure
+from barque.runtime.network import configure, move_devices
 from barque.runtime.process import (
     Filter,
     Gate,
     apply_oom_score,
-    apply_rlimits,
     connect_stdio,
     execute,
-    read_filter,
-    split_rlimits,
+    find_filter,
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
-from barque.runtime.seccomp import compile_filter, notifies
 from barque.runtime.shm import SHM, clone_shm
 from barque.runtime.status import Mounted, Reporter, Unmapped
 from barque.runtime.userns import become_root
-from barque.runtime.users import Identity, resolve
+from barque.runtime.users import Identity, by_numbers, resolve
 
 _OPEN_MOUNT_POINT = "/proc/driver"
 """A directory on every host that the root of a user namespace may walk to; used in the init's
@@ -72,8 +70,8 @@ class InitIo(NamedTuple):
     joins: dict[str, int]
     mount_point: str
     console_size: tuple[int, int] | None
-    binds: dict[str, int]
-    """Sources of binds that were opened beforehand, by destination."""
+    binds: dict[int, int]
+    """Sources of binds that were opened beforehand, by the number of their step."""
     ground: Ground | None = None
     lifecycle: Lifecycle | None = None
 
@@ -145,19 +143,15 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
         make_cwd(root, process.cwd, identity)
     if io.lifecycle is not None:
         reporter.stage = "hooks"
-        _run_hooks(io.lifecycle, reporter)
+        _run_hooks(io.lifecycle, root, reporter)
     reporter.stage = "root file system"
     _enter_root(root, launch)
     _set_names(launch.spec, proc, reporter)
     reporter.stage = "scheduling"
     attributes.apply()
-    reporter.stage = "limits"
-    last: list[oci.Rlimit] = []
-    if io.ground is None:
-        now, last = split_rlimits(process.rlimits)
-        apply_rlimits(now, reporter)
-        if process.oom_score_adj is not None:
-            apply_oom_score(process.oom_score_adj, proc, reporter)
+    if io.ground is None and process.oom_score_adj is not None:
+        reporter.stage = "limits"
+        apply_oom_score(process.oom_score_adj, proc, reporter)
     if io.lifecycle is None or io.lifecycle.new_keyring:
         kp.new_session_keyring()
     reporter.stage = "labels"
@@ -165,8 +159,6 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     os.close(proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
-    reporter.stage = "limits"
-    apply_rlimits(last, reporter)
     lifecycle = io.lifecycle
     execute(
         process,
@@ -190,19 +182,22 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         reporter.stage = "user namespace"
         reporter.ask(Unmapped())
         become_root()
+        if io.lifecycle is not None:
+            kp.die_with_parent(signal.SIGKILL)  # what the change of user has ended
         bpf = ground.bpf
     else:
         reporter.stage = "seccomp"
-        bpf = filter_of(launch)
+        bpf = find_filter(spec.linux.seccomp, launch.seccomp_path)
         reporter.stage = "cgroup"
         enter_cgroup(spec)
     if "cgroup" in own:
         kp.unshare(kp.CLONE_NEWCGROUP)
     reporter.stage = "namespaces"
-    if SHM_OF in io.joins:
-        io.binds[SHM] = clone_shm(io.joins[SHM_OF])
+    for number, mount in enumerate(spec.mounts):
+        if SHM_OF in io.joins and mount.destination == mount.source == SHM:
+            io.binds[number] = clone_shm(io.joins[SHM_OF])
     for kind, fd in io.joins.items():
-        if kind not in {"pid", "user", SHM_OF}:
+        if kind not in {"pid", "user", "mount", SHM_OF}:
             kp.setns(fd, kp.NAMESPACES[kind][0])
     if "time" in own:
         if ground is None:
@@ -211,7 +206,21 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
     reporter.stage = "network"
     if "network" in own and ground is None:
         configure(launch.interfaces, io.host_netns)
+    if ground is None:
+        move_devices(spec.linux.net_devices, io.host_netns)
+    if ground is not None:
+        _join_mounts(io)
     return bpf
+
+
+def _join_mounts(io: InitIo) -> None:
+    """Join another's mount namespace, where no path of the host is any more.
+
+    So it comes last: when the root is put together, or before that where an init in a user
+    namespace may mount in no other and has all it needs opened beforehand.
+    """
+    if "mount" in io.joins:
+        kp.setns(io.joins["mount"], kp.CLONE_NEWNS)
 
 
 def _build_root(launch: ContainerLaunch, io: InitIo) -> Root:
@@ -231,15 +240,19 @@ def _build_root(launch: ContainerLaunch, io: InitIo) -> Root:
     devices = [*spec.linux.devices, *(host_devices() if launch.host_devices else ())]
     make_devices(root, devices, fresh_dev=fresh_dev, by_bind=io.ground is not None)
     os.umask(0o22)  # modes are right as given up to here; hooks come next
+    if io.ground is None:
+        reporter.stage = "namespaces"
+        _join_mounts(io)
     return root
 
 
-def _run_hooks(lifecycle: Lifecycle, reporter: Reporter) -> None:
+def _run_hooks(lifecycle: Lifecycle, root: Root, reporter: Reporter) -> None:
     """Those that are due between the mounts and pivot_root; paths are the host's still."""
     hooks = lifecycle.hooks
     if hooks.prestart or hooks.create_runtime:
         reporter.ask(Mounted())
-    run_hooks("createContainer", hooks.create_container, lifecycle.state)
+    where = f"/proc/self/fd/{root.fd}"
+    run_hooks("createContainer", hooks.create_container, lifecycle.state, where)
 
 
 def _enter_root(root: Root, launch: ContainerLaunch) -> None:
@@ -247,7 +260,7 @@ def _enter_root(root: Root, launch: ContainerLaunch) -> None:
     root.enter()
     if launch.spec.root.readonly or launch.rootfs.readonly:
         root.make_readonly()
-    root.protect(linux.readonly_paths, linux.masked_paths)
+    root.protect(linux.readonly_paths, linux.masked_paths, linux.mount_label)
     if linux.rootfs_propagation:
         flag, recursive = propagation_flag(linux.rootfs_propagation)
         root.set_propagation(flag, recursive=recursive)
@@ -297,14 +310,13 @@ def _enter_time() -> None:
 
 def _mount_root(launch: ContainerLaunch, io: InitIo, steps: list[MountStep]) -> Root:
     """The root on its mount point, in a tree from which nothing travels to the host."""
+    root = Root(io.mount_point if io.ground is None else _OPEN_MOUNT_POINT, io.binds)
+    if not any(ns.type == "mount" and not ns.path for ns in launch.spec.linux.namespaces):
+        root.keep_detached(io.ground.rootfs if io.ground else open_rootfs(launch.rootfs))
+        return root
     if io.ground is not None:
-        root = Root(_OPEN_MOUNT_POINT, io.binds)
         _stop_propagation()
         root.attach_root(io.ground.rootfs)
-        return root
-    root = Root(io.mount_point, io.binds)
-    if not any(ns.type == "mount" and not ns.path for ns in launch.spec.linux.namespaces):
-        root.keep_detached(open_rootfs(launch.rootfs))
         return root
     root.hold(steps)
     _stop_propagation()
@@ -362,8 +374,7 @@ def _make_terminal(root: Root, io: InitIo) -> int:
 def _identify(launch: ContainerLaunch, process: oci.Process, root: Root) -> Identity:
     if launch.names is not None:
         return resolve(launch.names, root.open)
-    user = process.user
-    return Identity(user.uid, user.gid, (user.gid, *user.additional_gids), "")
+    return by_numbers(process, root.open)
 
 
 def make_cwd(root: Root, path: str, identity: Identity) -> None:
@@ -398,11 +409,3 @@ def _set_sysctl(proc: int, name: str, value: str) -> None:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
-
-
-def filter_of(launch: ContainerLaunch) -> Filter:
-    """The container's filter: compiled from its spec, or the engine's compiled file."""
-    profile = launch.spec.linux.seccomp
-    if profile is not None:
-        return Filter(compile_filter(profile), notifies(profile))
-    return read_filter(launch.seccomp_path)

@@ -8,6 +8,7 @@ Source: runtime-spec config.md "Mounts" and config-linux.md, mount(8).
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from barque.errors import InvalidArgument
@@ -41,7 +42,10 @@ class MountStep(NamedTuple):
     destination: str
     source: str
     fstype: str
+    number: int = 0
+    """Its place among the spec's mounts."""
     options: tuple[str, ...] = ()
+    """What the file system itself is told; SELinux's ``context`` among it."""
     set: int = 0
     clear: int = 0
     recursive_set: int = 0
@@ -84,6 +88,8 @@ _PROPAGATION = {
 _SUPERBLOCK_FLAGS = frozenset(
     {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion"}
 )
+_UNLABELLED = frozenset({"proc", "sysfs", "mqueue"})
+"""File systems whose files have labels of the policy's, one a kind: as with runc they keep them."""
 _WITHOUT_EFFECT = frozenset({"defaults", "loud", "silent", "noiversion", "remount"})
 OPTIONS = frozenset(
     {
@@ -97,6 +103,21 @@ OPTIONS = frozenset(
     }
 )
 """All words with a meaning of their own; any other is the file system's."""
+
+
+PROC_FILES = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo diskstats loadavg meminfo net/dev slabinfo stat swaps sys/kernel/ns_last_pid "
+        "sys/crypto/fips_enabled uptime"
+    ).split()
+)
+"""What LXCFS and the like show in place of the kernel's own."""
+
+
+def plain_path(path: str) -> str:
+    """An absolute path without the words that mean nothing: ``//proc/.`` is ``/proc``."""
+    return os.path.normpath(f"/{path.lstrip('/')}")
 
 
 def propagation_flag(word: str) -> tuple[int, bool]:
@@ -146,6 +167,11 @@ def plan_mount(mount: oci.Mount, container: oci.Linux) -> MountStep:
         raise InvalidArgument(f"bind mount source {mount.source!r} is not absolute")
     if kind != "bind" and not mount.type:
         raise InvalidArgument(f"the mount at {mount.destination} has no type")
+    if kind != "bind":  # there is nothing below it that a recursive word could mean beside it
+        set_ = set_ & ~recursive_clear | recursive_set
+        recursive_set = recursive_clear = 0
+    if container.mount_label and kind == "filesystem" and mount.type not in _UNLABELLED:
+        options.append(f"context={container.mount_label}")
     uids, gids = _id_mappings(mount, container) if idmap else ((), ())
     return MountStep(
         kind=kind,
@@ -188,4 +214,4 @@ def _id_mappings(
 
 def plan_mounts(mounts: list[oci.Mount], container: oci.Linux) -> list[MountStep]:
     """The steps for a spec's mounts, in order. Raises InvalidArgument."""
-    return [plan_mount(mount, container) for mount in mounts]
+    return [plan_mount(mount, container)._replace(number=n) for n, mount in enumerate(mounts)]

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
-from barque.errors import KernelError
+from barque.errors import InvalidArgument, KernelError
 from barque.kernel.netlink import (
+    IFNAMSIZ,
     LOOPBACK,
+    RT_SCOPE_UNIVERSE,
     Netlink,
     add_address,
     add_default_route,
     add_veth,
     isolate_port,
+    move_link,
     reflect_port,
     set_link,
 )
 from barque.kernel.process import CLONE_NEWNET, setns
+from barque.models import oci
 from barque.models.launch import Interface
 
 _DISABLE_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
@@ -67,6 +72,57 @@ def configure(interfaces: list[Interface], host_netns_fd: int) -> None:
                 )
                 requests.clear()
         ipv6.set_disabled(False)
+
+
+def check_devices(spec: oci.Spec) -> None:
+    """Raise InvalidArgument for network devices that cannot be moved to where they are to be."""
+    devices = spec.linux.net_devices
+    if devices and not any(ns.type == "network" for ns in spec.linux.namespaces):
+        raise InvalidArgument("unable to move network devices without a private network namespace")
+    names = [device.name or name for name, device in devices.items()]
+    for name in (*devices, *names):
+        if not _NAME.fullmatch(name) or name in {".", ".."} or len(name.encode()) >= IFNAMSIZ:
+            raise InvalidArgument(f"netDevices: {name!r} cannot be the name of an interface")
+    if len({name for name in names if "%d" not in name}) < sum("%d" not in name for name in names):
+        raise InvalidArgument("netDevices: two are to have the same name")
+
+
+def move_devices(devices: dict[str, oci.NetDevice], host_netns_fd: int) -> None:
+    """Take ``devices`` of the host, by name, into the calling process's network namespace.
+
+    Each keeps its permanent addresses of global scope, and is up afterwards. Otherwise as
+    ``configure``; what has been moved when another cannot be goes where the kernel takes it at
+    the namespace's end: hardware back to the host.
+    """
+    if not devices:
+        return
+    with Netlink() as netlink, _open_host(host_netns_fd, netlink) as host:
+        own_netns_fd = netlink.open_namespace()
+        try:
+            for name, device in devices.items():
+                _move_device(name, device.name or name, host, netlink, own_netns_fd)
+        finally:
+            os.close(own_netns_fd)
+
+
+def _move_device(name: str, inside: str, host: Netlink, here: Netlink, here_fd: int) -> None:
+    index = host.index(name)
+    if here.find_index(inside) is not None:  # said before the host's device is touched
+        raise KernelError("move link", errno.EEXIST, f"{name} to {inside}")
+    was_up = any(link.up for link in host.links() if link.ifindex == index)
+    addresses = [each for each in host.addresses() if each.ifindex == index]
+    before = {link.ifindex for link in here.links()}
+    try:
+        host.execute(set_link(index, up=False), move_link(index, here_fd, inside))
+    except KernelError as error:
+        host.execute(set_link(index, up=was_up))
+        raise KernelError(error.syscall, error.errno, f"{name} to {inside}", error.hint) from None
+    (moved,) = (link.ifindex for link in here.links() if link.ifindex not in before)
+    kept = [each.cidr for each in addresses if each.permanent and each.scope == RT_SCOPE_UNIVERSE]
+    here.execute(*(add_address(moved, cidr) for cidr in kept), set_link(moved, up=True))
+
+
+_NAME = re.compile(r"[^\s/:]+")
 
 
 def _open_host(host_netns_fd: int, netlink: Netlink) -> Netlink:

@@ -10,17 +10,16 @@ Source: user_namespaces(7).
 from __future__ import annotations
 
 import os
-import resource
 
 from barque.errors import KernelError
 from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch
-from barque.runtime.init import Ground, enter_cgroup, fill_volume, filter_of, set_clocks
+from barque.runtime.init import Ground, enter_cgroup, fill_volume, set_clocks
 from barque.runtime.mounts import plan_mounts
-from barque.runtime.network import configure
-from barque.runtime.process import rlimit_number
+from barque.runtime.network import configure, move_devices
+from barque.runtime.process import find_filter, lift_rlimits
 from barque.runtime.rootfs import Root, open_bind, open_rootfs
 from barque.runtime.userns import check_mappings, open_user_namespace, write_mappings
 
@@ -38,11 +37,11 @@ def lay_ground(launch: ContainerLaunch) -> Ground:
     rootfs = open_rootfs(launch.rootfs)
     for copy_up in launch.copy_ups:
         fill_volume(Root.of(rootfs), copy_up)
-    return Ground(filter_of(launch), rootfs)
+    return Ground(find_filter(linux.seccomp, launch.seccomp_path), rootfs)
 
 
-def open_binds(spec: oci.Spec, *, everything: bool) -> dict[str, int]:
-    """Sources of binds, detached, by destination: the id-mapped ones, or all.
+def open_binds(spec: oci.Spec, *, everything: bool) -> dict[int, int]:
+    """Sources of binds, detached, by the number of their step: the id-mapped ones, or all.
 
     Mapping takes a process of its own, whose /proc entry an init in a new PID namespace would
     look for in vain. The caller owns the descriptors.
@@ -50,7 +49,7 @@ def open_binds(spec: oci.Spec, *, everything: bool) -> dict[str, int]:
     binds = {}
     for step in plan_mounts(spec.mounts, spec.linux):
         if step.kind == "bind" and (everything or step.uid_mappings):
-            fd = binds[step.destination] = open_bind(step)
+            fd = binds[step.number] = open_bind(step)
             if step.uid_mappings:
                 userns = open_user_namespace([*step.uid_mappings], [*step.gid_mappings])
                 km.set_id_mapping(fd, userns, recursive=step.recursive, what=step.destination)
@@ -68,19 +67,26 @@ def settle(pid: int, launch: ContainerLaunch, *, joined: bool) -> list[str]:
         write_mappings(pid, spec.linux.uid_mappings, spec.linux.gid_mappings)
     set_clocks(str(pid), spec.linux.time_offsets)
     enter_cgroup(spec, pid)
-    if any(ns.type == "network" and not ns.path for ns in spec.linux.namespaces):
-        _configure_network(pid, launch)
-    return _set_limits(pid, spec.process) if spec.process else []
+    for namespace in spec.linux.namespaces:
+        if namespace.type == "network":
+            _configure_network(pid, launch, namespace.path)
+    if spec.process is None:
+        return []
+    lift_rlimits(spec.process.rlimits, pid)
+    return _set_oom_score(pid, spec.process.oom_score_adj)
 
 
-def _configure_network(pid: int, launch: ContainerLaunch) -> None:
-    """From inside the init's network namespace, but with the host's rights."""
+def _configure_network(pid: int, launch: ContainerLaunch, joined: str) -> None:
+    """From inside the network namespace, the init's or ``joined``, but with the host's rights."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    theirs = kp.open_namespace(pid, "network")
+    path = joined or f"/proc/{pid}/ns/net"
+    theirs = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         kp.setns(theirs, kp.CLONE_NEWNET)
         try:
-            configure(launch.interfaces, own)
+            if not joined:
+                configure(launch.interfaces, own)
+            move_devices(launch.spec.linux.net_devices, own)
         finally:
             kp.setns(own, kp.CLONE_NEWNET)
     finally:
@@ -88,31 +94,18 @@ def _configure_network(pid: int, launch: ContainerLaunch) -> None:
         os.close(own)
 
 
-def _set_limits(pid: int, process: oci.Process) -> list[str]:
-    warnings = []
-    for limit in process.rlimits:
-        number = rlimit_number(limit)
-        hard = resource.prlimit(pid, number)[1]
-        wanted = (_native(limit.soft), _native(limit.hard))
+def _set_oom_score(pid: int, score: int | None) -> list[str]:
+    if score is None:
+        return []
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            resource.prlimit(pid, number, wanted)
-        except PermissionError:
-            resource.prlimit(pid, number, (min(limit.soft, hard), hard))
-            warnings.append(f"{limit.type} stays at {hard}: it may not be raised to {limit.hard}")
-    if process.oom_score_adj is not None:
-        path = f"/proc/{pid}/oom_score_adj"
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, str(process.oom_score_adj).encode())
-            finally:
-                os.close(fd)
-        except PermissionError:
-            warnings.append(f"oom_score_adj is not lowered to {process.oom_score_adj}: we may not")
-        except OSError as error:
-            raise KernelError("write", error.errno or 0, path) from None
-    return warnings
-
-
-def _native(value: int) -> int:
-    return resource.RLIM_INFINITY if value == 2**64 - 1 else value
+            os.write(fd, str(score).encode())
+        finally:
+            os.close(fd)
+    except PermissionError:
+        return [f"oom_score_adj is not lowered to {score}: we may not"]
+    except OSError as error:
+        raise KernelError("write", error.errno or 0, path) from None
+    return []

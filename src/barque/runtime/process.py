@@ -3,8 +3,7 @@ do, what it runs.
 
 The order matters and is the same for all::
 
-    rlimits                 while still privileged
-    oom score               likewise
+    rlimits                 hard ones that are higher: while still privileged
     signals                 those that the engine was started without are not the program's
     descriptors closed      all but 0, 1, 2 and the report's, which execve closes; before the
                             filter, which may not know close_range, and before the working
@@ -12,6 +11,8 @@ The order matters and is the same for all::
     no_new_privs            before the filter, which may need it
     bounding set            needs CAP_SETPCAP
     groups, gid, uid        keeping capabilities
+    rlimits                 all: little is left to be done under them, and a user who is over
+                            RLIMIT_NPROC when he becomes one may run nothing
     cwd                     as the user, so that its permissions count
     the program is looked for
     seccomp                 needs CAP_SYS_ADMIN, unless no_new_privs is set: then last. All that
@@ -35,6 +36,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from barque.errors import InvalidArgument, KernelError
 from barque.kernel.process import (
     close_from,
+    die_with_parent,
     restore_reserved_signals,
     set_keep_capabilities,
     set_no_new_privileges,
@@ -42,7 +44,7 @@ from barque.kernel.process import (
 from barque.models import oci
 from barque.runtime import capabilities, terminal
 from barque.runtime.pid1 import fork_program
-from barque.runtime.seccomp import load_filter
+from barque.runtime.seccomp import compile_filter, load_filter, notifies
 from barque.runtime.status import ExecutableError, Listener, Reporter
 from barque.runtime.users import Identity
 
@@ -63,20 +65,21 @@ class Gate(Protocol):
     """What stands between a created process and its program."""
 
     def fileno(self) -> int:
-        """Return the descriptor on which the start comes."""
+        """Return the descriptor on which the start comes, which is kept open."""
         ...
 
-    def wait(self, reporter: Reporter, /) -> None:
-        """Report that the process is created, and wait for its start."""
-        ...
-
-    def pass_through(self) -> None:
-        """Do what is due between start and program."""
+    def pass_through(self, reporter: Reporter, /) -> None:
+        """Report that the process is created, wait for its start, do what is due before it."""
         ...
 
 
-def read_filter(path: str) -> Filter:
-    """The compiled seccomp filter kept at host path ``path``; "" is none."""
+def find_filter(profile: oci.Seccomp | None, path: str) -> Filter:
+    """The filter of a spec's profile, compiled; without one that kept at host path ``path``.
+
+    "" is none. To be called while the host's files can be read.
+    """
+    if profile is not None:
+        return Filter(compile_filter(profile), notifies(profile))
     if not path:
         return Filter()
     with open(path, "rb", buffering=0) as file:
@@ -88,7 +91,7 @@ def _load(bpf: Filter, reporter: Reporter, *, no_new_privileges: bool) -> None:
         bpf.code, no_new_privileges=no_new_privileges, with_listener=bpf.notifies
     )
     if listener >= 0:
-        reporter.ask(Listener(), (listener,))
+        reporter.ask(Listener(listener))
         os.close(listener)
 
 
@@ -100,26 +103,31 @@ def rlimit_number(limit: oci.Rlimit) -> int:
     return number
 
 
-_FILES_NEEDED = 64
+def lift_rlimits(rlimits: list[oci.Rlimit], pid: int = 0) -> None:
+    """Raise the hard limits of a process (0: the caller) that is about to lose the right to.
 
-
-def split_rlimits(rlimits: list[oci.Rlimit]) -> tuple[list[oci.Rlimit], list[oci.Rlimit]]:
-    """Return those to be set at once, and those to be set last.
-
-    Under a low limit on open files nothing more could be opened; lowering it is always allowed.
+    Those that we may not raise are told of by ``apply_rlimits``.
     """
-    last = [
-        limit for limit in rlimits if limit.type == "RLIMIT_NOFILE" and limit.soft < _FILES_NEEDED
-    ]
-    return [limit for limit in rlimits if limit not in last], last
+    for limit in rlimits:
+        number, hard = rlimit_number(limit), _native(limit.hard)
+        kept, most = resource.prlimit(pid, number)
+        if most == resource.RLIM_INFINITY or (hard != resource.RLIM_INFINITY and hard <= most):
+            continue
+        try:
+            resource.prlimit(pid, number, (kept, hard))
+        except PermissionError:
+            continue
+
+
+def _native(value: int) -> int:
+    return resource.RLIM_INFINITY if value == _INFINITY else value
 
 
 def apply_rlimits(rlimits: list[oci.Rlimit], reporter: Reporter) -> None:
     """Set limits; where the machine does not let us raise one, keep the hard limit and say so."""
     for limit in rlimits:
         number = rlimit_number(limit)
-        soft = resource.RLIM_INFINITY if limit.soft == _INFINITY else limit.soft
-        hard = resource.RLIM_INFINITY if limit.hard == _INFINITY else limit.hard
+        soft, hard = _native(limit.soft), _native(limit.hard)
         try:
             resource.setrlimit(number, (soft, hard))
         except (ValueError, PermissionError):
@@ -284,13 +292,18 @@ def execute(
     wrong, as long as there is anybody to tell.
     """
     reporter.stage = "identity"
+    lift_rlimits(process.rlimits)
     restore_signals()
+    if gate is not None:
+        die_with_parent(0)  # it may end when it has let us pass
     for fd in preserved:
         os.set_inheritable(fd, True)
     kept = (reporter.fileno(), *preserved)
     close_from(3, keep=kept if gate is None else (*kept, gate.fileno()))
     own_stdio(identity.uid)
     change_identity(process, identity)
+    reporter.stage = "limits"
+    apply_rlimits(process.rlimits, reporter)
     os.umask(0o22 if process.user.umask is None else process.user.umask)
     reporter.stage = "working directory"
     enter_cwd(process.cwd)
@@ -304,8 +317,7 @@ def execute(
     if bpf.code and process.no_new_privileges:
         _load(bpf, reporter, no_new_privileges=True)
     if gate is not None:
-        gate.wait(reporter)
-        gate.pass_through()
+        gate.pass_through(reporter)
     if as_init:
         fork_program(reporter)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -24,10 +24,11 @@ from barque.errors import InvalidArgument, KernelError
 from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
-from barque.runtime.mounts import MountStep
+from barque.runtime.mounts import PROC_FILES, MountStep, plain_path
 
-_PROC_SUPER_MAGIC_PATHS = ("/proc", "/sys")
+_KERNELS_PLACES = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _remove_volatile_mark(work: str) -> None:
@@ -107,14 +108,15 @@ def _renew(held: int, step: MountStep) -> int:
 class Root:
     """A container's root under construction, seen from the host's tree."""
 
-    def __init__(self, mount_point: str, binds: dict[str, int] | None = None) -> None:
+    def __init__(self, mount_point: str, binds: dict[int, int] | None = None) -> None:
         """``mount_point``: an existing directory, used inside our namespace only.
 
-        ``binds`` are detached sources of binds by destination, which become ours.
+        ``binds`` are detached sources of binds by the number of their step, which become ours.
         """
         self._mount_point = mount_point
         self._held = dict(binds or {})
         self._detached = False
+        self._proc_device = -1
         self.fd = -1
 
     @classmethod
@@ -127,8 +129,9 @@ class Root:
     def hold(self, steps: list[MountStep]) -> None:
         """Clone the sources of shared binds while they still are peers of the host's mounts."""
         for step in steps:
-            if step.kind == "bind" and step.propagation == km.MS_SHARED:
-                self._held[step.destination] = open_bind(step)
+            shared = step.kind == "bind" and step.propagation == km.MS_SHARED
+            if shared and step.number not in self._held:
+                self._held[step.number] = open_bind(step)
 
     def mount_root(self, rootfs: RootfsMount) -> None:
         """Mount the snapshot on the mount point and open it."""
@@ -168,7 +171,8 @@ class Root:
         """Open the directory ``path``, making it and what is missing above it.
 
         Links are followed inside the root, dangling ones too: what they name is made.
-        ``hops`` bounds that. Raises KernelError.
+        ``hops`` bounds that. What was made is opened as such: in a volume that others write to,
+        a link may be in its place by now. Raises KernelError.
         """
         try:
             return self.open(path, os.O_PATH | os.O_DIRECTORY)
@@ -178,6 +182,7 @@ class Root:
         parent, name, parent_fd = self._make_parent(path, hops)
         try:
             os.mkdir(name, mode, dir_fd=parent_fd)
+            return os.open(name, os.O_PATH | os.O_DIRECTORY | _OPEN, dir_fd=parent_fd)
         except FileExistsError:
             target = _link_target(parent, name, parent_fd)
             return self.make_directory(target, mode, hops - 1)
@@ -185,7 +190,6 @@ class Root:
             raise KernelError("mkdir", error.errno or 0, path) from None
         finally:
             os.close(parent_fd)
-        return self.open(path, os.O_PATH | os.O_DIRECTORY)
 
     def make_file(self, path: str, hops: int = 40) -> int:
         """Open the file ``path``, making an empty one and the directories above it.
@@ -199,15 +203,15 @@ class Root:
                 raise
         parent, name, parent_fd = self._make_parent(path, hops)
         try:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _OPEN
             os.close(os.open(name, flags, 0o644, dir_fd=parent_fd))
+            return os.open(name, os.O_PATH | _OPEN, dir_fd=parent_fd)
         except FileExistsError:
             return self.make_file(_link_target(parent, name, parent_fd), hops - 1)
         except OSError as error:
             raise KernelError("create", error.errno or 0, path) from None
         finally:
             os.close(parent_fd)
-        return self.open(path)
 
     def _make_parent(self, path: str, hops: int) -> tuple[str, str, int]:
         parent, _, name = path.rstrip("/").rpartition("/")
@@ -223,6 +227,7 @@ class Root:
             self._filesystem(step)
 
     def _attach(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
+        self._keep_proc_whole(mount_fd, target_fd, step)
         # What is attached to a detached tree can be changed no more; elsewhere, kernels before
         # 6.15 want a mount attached before others are put on it.
         if not self._detached:
@@ -240,7 +245,7 @@ class Root:
         os.close(mount_fd)
 
     def _bind(self, step: MountStep) -> None:
-        mount_fd = self._held.pop(step.destination, -1)
+        mount_fd = self._held.pop(step.number, -1)
         mount_fd = open_bind(step) if mount_fd < 0 else _renew(mount_fd, step)
         if step.set or step.clear:
             km.set_attributes(mount_fd, set_=step.set, clear=step.clear, what=step.destination)
@@ -259,31 +264,47 @@ class Root:
         self._attach(mount_fd, target_fd, step)
 
     def _filesystem(self, step: MountStep) -> None:
-        self._refuse_link(step)
+        kernels = plain_path(step.destination) in _KERNELS_PLACES
+        open_target = self._open_kernels_place if kernels else self.make_directory
+        target_fd = open_target(step.destination)
         source = step.source or step.fstype
         mount_fd = km.new_filesystem(step.fstype, step.options, step.set, source)
-        target_fd = self.make_directory(step.destination)
         if step.copy_up:
             self._copy_up(target_fd, mount_fd)
         self._attach(mount_fd, target_fd, step)
 
-    def _refuse_link(self, step: MountStep) -> None:
-        """An image whose /proc or /sys is a link could move what is masked elsewhere."""
-        if step.destination not in _PROC_SUPER_MAGIC_PATHS:
-            return
+    def _open_kernels_place(self, path: str) -> int:
+        """Open /proc or /sys, which must be no link: it could move what is masked elsewhere.
+
+        Looked up once: what was looked at is what is mounted on.
+        """
+        path = plain_path(path)
+        flags = os.O_PATH | os.O_NOFOLLOW
         try:
-            fd = self.open(step.destination, os.O_PATH | os.O_NOFOLLOW)
+            fd = self.open(path, flags)
         except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return
-            raise
-        mode = os.fstat(fd).st_mode
-        os.close(fd)
-        if not stat.S_ISDIR(mode):
+            if error.errno != errno.ENOENT:
+                raise
+            os.close(self.make_directory(path))
+            fd = self.open(path, flags)
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            os.close(fd)
             raise InvalidArgument(
-                f"{step.destination} of the image is not a directory: mounting there would "
+                f"{path} of the image is not a directory: mounting there would "
                 f"leave the kernel's files unprotected; repair the image"
             )
+        return fd
+
+    def _keep_proc_whole(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
+        """Refuse a mount inside the container's /proc, by whatever links it has come there.
+
+        Programs believe what is there. Those files that may be replaced are named as they are.
+        """
+        path = plain_path(step.destination)
+        if path == "/proc":
+            self._proc_device = os.fstat(mount_fd).st_dev
+        elif path not in PROC_FILES and os.fstat(target_fd).st_dev == self._proc_device:
+            raise InvalidArgument(f"{step.destination} cannot be mounted: it is inside /proc")
 
     def _copy_up(self, source_fd: int, mount_fd: int) -> None:
         copy_tree(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=source_fd), mount_fd)
@@ -343,8 +364,13 @@ class Root:
         """Make the root mount (not those on it) read-only."""
         km.set_attributes(self.fd, set_=km.MOUNT_ATTR_RDONLY, what="/")
 
-    def protect(self, readonly_paths: list[str], masked_paths: list[str]) -> None:
-        """Make paths read-only, cover others; a path that is not there needs neither."""
+    def protect(
+        self, readonly_paths: list[str], masked_paths: list[str], mount_label: str = ""
+    ) -> None:
+        """Make paths read-only, cover others; a path that is not there needs neither.
+
+        ``mount_label`` is SELinux's for what covers.
+        """
         for path in readonly_paths:
             fd = self.find(path)
             if fd < 0:
@@ -354,9 +380,9 @@ class Root:
             km.move_mount(copy, fd, path)
             os.close(copy)
             os.close(fd)
-        self._mask(masked_paths)
+        self._mask(masked_paths, mount_label)
 
-    def _mask(self, paths: list[str]) -> None:
+    def _mask(self, paths: list[str], label: str) -> None:
         """Cover files with /dev/null and directories with one empty read-only tmpfs.
 
         The tmpfs is cloned where it is attached: kernels before 6.15 clone no detached mount.
@@ -370,7 +396,7 @@ class Root:
                 null = self._open_null() if null < 0 else null
                 cover = km.clone_tree("", dir_fd=null)
             elif empty < 0:
-                options = ("size=0", "nr_inodes=2", "mode=755")
+                options = ("size=0", "nr_inodes=2", "mode=755", *_context(label))
                 cover = empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
             else:
                 cover = km.clone_tree("", dir_fd=empty)
@@ -404,6 +430,10 @@ class Root:
             if error.errno in {errno.ENOENT, errno.ENOTDIR}:
                 return -1
             raise
+
+
+def _context(label: str) -> tuple[str, ...]:
+    return (f"context={label}",) if label else ()
 
 
 def _link_target(parent: str, name: str, parent_fd: int) -> str:
@@ -444,9 +474,6 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
         times = (info.st_atime_ns, info.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=target_fd, follow_symlinks=False)
     os.close(source_fd)
-
-
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:

@@ -17,9 +17,12 @@ message     when                                           the parent then
 ==========  =============================================  =========================
 Unmapped    the user namespace has no ids yet              maps them; prepares the rest
 Mounted     all is mounted, the old root is still there    runs the runtime's hooks
-Created     only the start is missing                      reports it; no answer here
-Listener    the seccomp listener comes along               passes it on
+Listener    the seccomp listener is there                  fetches it, passes it on
+Created     only the start is missing                      records it, tells who waits
 ==========  =============================================  =========================
+
+From the filter on the init only writes and reads: what the program may do, it may do, too. So a
+descriptor is not sent then, but fetched by the parent.
 """
 
 from __future__ import annotations
@@ -62,11 +65,13 @@ class Mounted(msgspec.Struct, tag="mounted"):
 
 
 class Created(msgspec.Struct, tag="created"):
-    """The process waits to be started."""
+    """The process waits to be started. Wants an answer: a maker that has died has made nothing."""
 
 
 class Listener(msgspec.Struct, tag="listener"):
-    """The seccomp listener comes with this message. Wants an answer."""
+    """The seccomp listener is the process's descriptor ``fd``. Wants an answer."""
+
+    fd: int
 
 
 Message = Pty | Warning_ | Failure | Unmapped | Mounted | Created | Listener
@@ -103,26 +108,25 @@ class Reporter:
         """Hand over the terminal's master."""
         send(self._end, _encode(Pty()), (master_fd,))
 
-    def created(self) -> None:
-        """Report that only the start is missing."""
-        self._end.send(_encode(Created()))
-
-    def ask(self, message: Unmapped | Mounted | Listener, fds: tuple[int, ...] = ()) -> None:
+    def ask(self, message: Unmapped | Mounted | Listener | Created) -> None:
         """Send ``message`` and wait until the parent has done its part. Leaves if it is gone."""
-        send(self._end, _encode(message), fds)
-        if not self._end.recv(16):
+        self._tell(message)
+        if not os.read(self._end.fileno(), 16):
             os._exit(1)
 
     def warn(self, message: str) -> None:
         """Report what could not be had; the start goes on."""
-        self._end.send(_encode(Warning_(message)))
+        self._tell(Warning_(message))
 
     def fail(self, error: BaseException) -> NoReturn:
         """Report the failure and leave the process."""
         try:
-            self._end.send(_encode(describe(self.stage, error)))
+            self._tell(describe(self.stage, error))
         finally:
             os._exit(1)
+
+    def _tell(self, message: Message) -> None:
+        os.write(self._end.fileno(), _encode(message))  # one datagram, as send(2) would
 
 
 def describe(stage: str, error: BaseException) -> Failure:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from barque.errors import InvalidArgument, KernelError
+from barque.models import oci
 from barque.models.launch import UserNames
 
 _LIMIT_BYTES = 4 << 20
@@ -52,9 +53,14 @@ def _records(text: str, fields: int) -> Iterable[list[str]]:
             yield parts
 
 
+def _is_number(text: str) -> bool:
+    """Whether all of it is digits: those of ASCII, as others are none to anybody else."""
+    return text.isascii() and text.isdecimal()
+
+
 def _is_id(text: str) -> bool:
     """Whether it is a number that setresuid(2) takes for an id: -1 would mean no change."""
-    return text.isdecimal() and len(text) <= 10 and int(text) <= _MAX_ID
+    return _is_number(text) and len(text) <= 10 and int(text) <= _MAX_ID
 
 
 def _parse_passwd(text: str) -> list[_Passwd]:
@@ -102,7 +108,8 @@ def read_bounded(open_path: Callable[[str, int], int], path: str) -> str:
 
 
 def _number(text: str, what: str) -> int | None:
-    if not text.isdecimal():
+    """The id that ``text`` says, None where it is a name. Raises InvalidArgument."""
+    if not _is_number(text):
         return None
     if not _is_id(text):
         raise InvalidArgument(f"{what} {text[:20]} is out of range: ids must be in 0-2147483647")
@@ -112,16 +119,18 @@ def _number(text: str, what: str) -> int | None:
 def resolve(names: UserNames, open_path: Opener) -> Identity:
     """Turn names into numbers by the image's own files.
 
-    An unknown number is taken as it is (group 0); an unknown name raises InvalidArgument in
-    docker's words.
+    A number is an id, also where the image has a user of that name (CVE-2016-3697): who asked for
+    user 1000 shall not get an image's root. An unknown number is taken as it is (group 0); an
+    unknown name raises InvalidArgument in docker's words.
     """
     passwd = _parse_passwd(read_bounded(open_path, "/etc/passwd"))
     groups = _parse_group(read_bounded(open_path, "/etc/group"))
     user, colon, group = names.user.partition(":")
     user = user or "0"
     number = _number(user, "user id")
-    entry = next((e for e in passwd if e.name == user), None)
-    if entry is None and number is not None:
+    if number is None:
+        entry = next((e for e in passwd if e.name == user), None)
+    else:
         entry = next((e for e in passwd if e.uid == number), None)
     if entry is None and number is None:
         raise InvalidArgument(f"unable to find user {user}: no matching entries in passwd file")
@@ -137,11 +146,26 @@ def resolve(names: UserNames, open_path: Opener) -> Identity:
     return Identity(uid, gid, supplementary, entry.home if entry else "")
 
 
+def by_numbers(process: oci.Process, open_path: Callable[[str, int], int]) -> Identity:
+    """The numbers of the spec; a home from the image's /etc/passwd where HOME is not set.
+
+    Numbers need no such file: one that cannot be read gives no home.
+    """
+    user, home = process.user, ""
+    if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in process.env):
+        try:
+            passwd = _parse_passwd(read_bounded(open_path, "/etc/passwd"))
+        except (InvalidArgument, KernelError):
+            passwd = []
+        home = next((entry.home for entry in passwd if entry.uid == user.uid), "")
+    return Identity(user.uid, user.gid, (user.gid, *user.additional_gids), home)
+
+
 def _group_id(name: str, groups: list[_Group]) -> int:
+    number = _number(name, "group id")
+    if number is not None:
+        return number
     for group in groups:
         if group.name == name:
             return group.gid
-    number = _number(name, "group id")
-    if number is None:
-        raise InvalidArgument(f"unable to find group {name}: no matching entries in group file")
-    return number
+    raise InvalidArgument(f"unable to find group {name}: no matching entries in group file")

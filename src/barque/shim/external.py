@@ -119,8 +119,9 @@ class Runtime:
         pid = kp.fork()
         if pid == 0:
             try:
-                kp.die_with_parent(parent)
-                self._execute(command, stdio)
+                kp.die_with_parent(signal.SIGKILL)
+                if os.getppid() == parent:
+                    self._execute(command, stdio)
             finally:
                 os._exit(127)
         pidfd = os.pidfd_open(pid)

@@ -61,8 +61,15 @@ class Spawner:
             self._process.wait(5)
 
 
+_KEPT = ("LD_LIBRARY_PATH",)
+"""What an interpreter may need to be loaded at all."""
+
+
 def start_spawner() -> Spawner:
     """Start the spawner. See ``wait_ready``.
+
+    It has next to no environment: what it forks is seen by containers that may trace (the PID 1
+    of ``--init``), and the engine's may hold a proxy's password.
 
     An engine that starts calls this before it has an event loop or a thread, so that both load
     at the same time.
@@ -75,6 +82,7 @@ def start_spawner() -> Spawner:
             executable=f"/proc/self/fd/{memfd}",
             pass_fds=(memfd, theirs.fileno()),
             stdin=subprocess.DEVNULL,
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
         )
     finally:
         os.close(memfd)

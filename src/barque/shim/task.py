@@ -20,7 +20,8 @@ import msgspec
 from barque.cgroups import cgroup_version, open_cgroup
 from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, pair, receive, send
-from barque.runtime.status import Failure, Pty, Reporter, Warning_, decode, describe
+from barque.runtime.reports import Question, Reports
+from barque.runtime.status import Failure, Reporter, describe
 from barque.shim.protocol import Streams
 
 START_TIMEOUT_S = 120.0
@@ -81,10 +82,8 @@ class Starting:
         """
         kp.assert_single_thread()
         self._pipes = None if streams.tty else make_pipes(streams)
-        self._master = -1
-        self._warnings: list[str] = []
-        self._failure: Failure | None = None
-        self._status, theirs = pair()
+        ours, theirs = pair()
+        self._reports = Reports(ours, self._answer)
         # Inherited: the process is never seen by those of its PID namespace in another state.
         kp.set_dumpable(dumpable=False)
         try:
@@ -95,7 +94,7 @@ class Starting:
             raise
         if self._pid == 0:
             try:
-                self._status.close()
+                self._reports.close()
                 child(Reporter(theirs), self._pipes.child if self._pipes else None)
             finally:
                 os._exit(255)
@@ -107,41 +106,37 @@ class Starting:
 
     def fileno(self) -> int:
         """The descriptor that is readable when ``advance`` has something to do."""
-        return self._status.fileno()
+        return self._reports.fileno()
 
     def advance(self) -> Process | None:
         """Take the next report: the process once it has become its program, None before that.
 
         Raises StartError when it has failed; nothing but its pidfd is left of it then.
         """
-        data, fds = receive(self._status)
-        match decode(data) if data else None:
-            case Pty():
-                self._master = fds[0]
-            case Warning_(message=text):
-                self._warnings.append(text)
-            case Failure() as failed:
-                self._failure = failed
-            case None:
-                return self._finish()
-        return None
+        return None if self._reports.take() else self._finish()
+
+    def _answer(self, question: Question) -> None:
+        """What an init of ours never asks. Raises StartError."""
+        text = f"the process asked for {type(question).__name__}, which only OCI's life cycle has"
+        raise self.fail(Failure("start", 0, text, 128))
 
     def _finish(self) -> Process:
-        if self._failure is None and self._pipes is None and self._master < 0:
+        told = self._reports
+        if told.failure is None and self._pipes is None and told.master < 0:
             text = "the process was killed before it ran the program"
-            self._failure = Failure("start", 0, text, 128)
-        if self._failure is not None:
-            raise self.fail(self._failure)
-        self._status.close()
+            told.failure = Failure("start", 0, text, 128)
+        if told.failure is not None:
+            raise self.fail(told.failure)
+        told.close()
         if self._pipes is None:
-            return Process(self._pid, self._warnings, self._pidfd, self._master)
+            return Process(self._pid, told.warnings, self._pidfd, told.master)
         _, stdin, stdout, stderr = self._pipes
-        return Process(self._pid, self._warnings, self._pidfd, -1, stdout, stderr, stdin)
+        return Process(self._pid, told.warnings, self._pidfd, -1, stdout, stderr, stdin)
 
     def fail(self, failure: Failure) -> StartError:
         """End the process, and what we hold of it but the pidfd."""
         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        self._close((self._master,))
+        self._close((self._reports.master,))
         return StartError(failure, self._pidfd)
 
     def time_out(self) -> StartError:
@@ -150,7 +145,7 @@ class Starting:
         return self.fail(Failure("start", 0, text, 128))
 
     def _close(self, more: Iterable[int]) -> None:
-        self._status.close()
+        self._reports.close()
         for fd in (*(self._pipes[1:] if self._pipes else ()), *more):
             if fd >= 0:
                 os.close(fd)
@@ -235,6 +230,8 @@ def open_birthplace(cgroups_path: str, *, create: bool) -> int:
     cgroup = open_cgroup(cgroups_path)
     if create:
         cgroup.create()
+    if not create and cgroup.children():
+        return -1  # it may hold no process for them: see runtime.execs
     return cgroup.open()
 
 

@@ -130,6 +130,8 @@ def test_bad_configs(config: dict[str, Any], text: str) -> None:
             "conflicting options: port publishing and the container type network mode",
         ),
         ({"extra_hosts": ["nowhere"]}, 'bad format for add-host: "nowhere"'),
+        ({"extra_hosts": ["a b:1.2.3.4"]}, 'bad format for add-host: "a b:1.2.3.4"'),
+        ({"extra_hosts": ["a\nb:1.2.3.4"]}, 'bad format for add-host: "a\nb:1.2.3.4"'),
         ({"extra_hosts": ["a:b"]}, 'invalid IP address in add-host: "b"'),
         (
             {"sysctls": {"kernel.core_pattern": "x"}},

@@ -12,12 +12,17 @@ import select
 import signal
 import struct
 import termios
+import time
 import tty
 from typing import Any, Self
 
 from barque.errors import FailedPrecondition, InvalidArgument
-from barque.kernel.seqpacket import send
+from barque.kernel.seqpacket import Socket, send
+from barque.runtime.command.follow import Process
 from barque.runtime.terminal import resize
+
+_TIMEOUT_S = 10.0
+"""How long those who listen for a terminal or a filter's notices may take to accept."""
 
 
 def check_console(*, terminal: bool, detached: bool, console_socket: str) -> None:
@@ -36,9 +41,14 @@ def send_descriptor(what: str, path: str, message: bytes, fd: int) -> None:
     Raises FailedPrecondition, which names the socket as ``what``.
     """
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
+    end.settimeout(_TIMEOUT_S)
     try:
-        end.connect(path)
+        _connect(end, path)
         send(end, message, (fd,))
+    except TimeoutError:
+        raise FailedPrecondition(
+            f"{what} {path}: nobody has accepted within {_TIMEOUT_S:.0f} s"
+        ) from None
     except OSError as error:
         text = os.strerror(error.errno or 0).lower()
         raise FailedPrecondition(f"{what} {path}: {text}") from None
@@ -46,9 +56,27 @@ def send_descriptor(what: str, path: str, message: bytes, fd: int) -> None:
         end.close()
 
 
-def send_master(path: str, master: int) -> None:
-    """Give the master to the console socket."""
-    send_descriptor("console socket", path, b"/dev/ptmx", master)
+def _connect(end: Socket, path: str) -> None:
+    """Connect; a listener whose queue is full is waited for."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            end.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(0.01)
+        else:
+            return
+
+
+def hand_over(process: Process, path: str) -> Process:
+    """Give the process's terminal, if it has one, to the console socket at ``path``, if any."""
+    if process.master < 0 or not path:
+        return process
+    send_descriptor("console socket", path, b"/dev/ptmx", process.master)
+    os.close(process.master)
+    return process._replace(master=-1)
 
 
 class Proxy:

@@ -5,22 +5,31 @@ Source: runtime-spec runtime.md "Operations"; runc(8) for texts and columns.
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import BarqueError, Conflict, FailedPrecondition, InvalidArgument, NotFound
+from barque.errors import (
+    BarqueError,
+    Conflict,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from barque.models import oci
-from barque.runtime.command.state import Container, Store
+from barque.runtime.command.state import Container, Store, class_of_service
 from barque.runtime.gate import open_gate
-from barque.runtime.hooks import run_hooks
+from barque.runtime.hooks import allowance_s, run_hooks
 
 _KILL_TIMEOUT_S = 10.0
+_PS_TIMEOUT_S = 10.0
+_WITHOUT_PROCESS = frozenset({"creating", "stopped"})
 
 
 def start(container: Container) -> None:
@@ -28,13 +37,16 @@ def start(container: Container) -> None:
     status = container.status
     if status == "stopped":
         raise Conflict("cannot start a container that has stopped")
+    if status == "creating":
+        raise Conflict("cannot start a container that is still being created")
     if status != "created":
         raise Conflict("cannot start an already running container")
-    open_gate(container.directory)
-    hooks = container.record.spec.hooks
-    if hooks is not None and hooks.poststart:
+    record = container.record
+    hooks = record.spec.hooks or oci.Hooks()
+    open_gate(container.directory, allowance_s(hooks.start_container))
+    if hooks.poststart:
         try:
-            run_hooks("poststart", hooks.poststart, container.record.state("running"))
+            run_hooks("poststart", hooks.poststart, record.state("running"), record.bundle)
         except BarqueError:
             end(container)
             raise
@@ -52,17 +64,17 @@ def parse_signal(text: str) -> int:
 
 
 def kill(container: Container, number: int, *, everybody: bool) -> None:
-    """Signal the first process, or all; SIGKILL without a PID namespace goes to all."""
-    if container.status == "stopped" and not everybody:
+    """Signal the first process, or all; SIGKILL without a PID namespace of its own goes to all."""
+    if container.status in _WITHOUT_PROCESS and not everybody:
         raise Conflict("container not running")
-    shared = not any(ns.type == "pid" for ns in container.record.spec.linux.namespaces)
+    namespaces = container.record.spec.linux.namespaces
+    shared = not any(ns.type == "pid" and not ns.path for ns in namespaces)
     if everybody or (shared and number == signal.SIGKILL):
         cgroup = open_cgroup(container.record.cgroup)
         if number == signal.SIGKILL:
             cgroup.kill()
-            return
-        for pid in cgroup.pids():
-            os.kill(pid, number)
+        else:
+            cgroup.signal(number)
         return
     with container.open_init() as init:
         init.signal(number)
@@ -95,7 +107,7 @@ def delete(store: Store, id_: str, *, force: bool) -> None:
             return
         raise
     status = container.status
-    if status in {"running", "paused"} and not force:
+    if status in {"creating", "running", "paused"} and not force:
         raise Conflict(f"cannot delete container {id_} that is not stopped: {status}")
     if status != "stopped":
         end(container)
@@ -108,12 +120,14 @@ def destroy(container: Container) -> None:
     if cgroup.exists():
         cgroup.kill()
         cgroup.remove()
+    if (service := class_of_service(container.record)) is not None:
+        service.remove()
     hooks = container.record.spec.hooks
     state = container.record.state("stopped")
     container.store.forget(container.record.id)
     for hook in hooks.poststop if hooks else ():
         try:
-            run_hooks("poststop", [hook], state)
+            run_hooks("poststop", [hook], state, container.record.bundle)
         except BarqueError as error:
             sys.stderr.write(f"{error}\n")  # the specification: warn, and go on
 
@@ -149,7 +163,7 @@ def show_list(store: Store, *, as_json: bool, quiet: bool) -> str:
     rows = []
     for container in containers:
         record, status = container.record, container.status
-        pid = 0 if status == "stopped" else record.pid
+        pid = 0 if status == "stopped" else record.pid  # 0, too, while it is being created
         rows.append((record.id, str(pid), status, record.bundle, record.created, "root"))
     if as_json:
         listed = [
@@ -177,14 +191,22 @@ def show_list(store: Store, *, as_json: bool, quiet: bool) -> str:
 
 def show_processes(container: Container, arguments: list[str], *, as_json: bool) -> str:
     """The container's processes by pid, or as the host's ps shows them."""
-    if container.status == "stopped":
+    if container.status in _WITHOUT_PROCESS:
         raise Conflict("container not running")
     pids = open_cgroup(container.record.cgroup).pids()
     if as_json:
         return msgspec.json.encode(pids).decode()
-    listed = subprocess.run(
-        ["ps", *(arguments or ["-ef"])], check=False, capture_output=True, text=True
-    )
+    try:
+        listed = subprocess.run(
+            ["ps", *(arguments or ["-ef"])],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PS_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"ps did not end within {_PS_TIMEOUT_S:.0f} s") from None
     if listed.returncode:
         raise InvalidArgument(f"ps: {listed.stderr.strip()}")
     lines = listed.stdout.splitlines()
@@ -197,8 +219,16 @@ def show_processes(container: Container, arguments: list[str], *, as_json: bool)
     return "\n".join([lines[0], *shown])
 
 
-def default_spec() -> oci.Spec:
-    """What ``spec`` writes: a shell with few privileges."""
+def default_document() -> dict[str, Any]:
+    """What ``spec`` writes, with what others require and we take for granted."""
+    document: dict[str, Any] = msgspec.to_builtins(_default_spec())
+    document["process"].update(cwd="/", user={"uid": 0, "gid": 0})
+    document["linux"]["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
+    return document
+
+
+def _default_spec() -> oci.Spec:
+    """A shell with few privileges."""
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     return oci.Spec(
         oci_version="1.2.0",
@@ -225,7 +255,7 @@ def default_spec() -> oci.Spec:
             _mount("/sys/fs/cgroup", "cgroup", "nosuid noexec nodev relatime ro"),
         ],
         linux=oci.Linux(
-            resources=oci.Resources(devices=[oci.DeviceRule(allow=False, access="rwm")]),
+            resources=oci.Resources(),
             namespaces=[
                 oci.Namespace(type=kind)
                 for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")

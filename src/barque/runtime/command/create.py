@@ -6,8 +6,8 @@ Source: runtime-spec bundle.md and runtime.md "Create"; runc(8).
 from __future__ import annotations
 
 import fcntl
-import json
 import os
+import sys
 import time
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -15,16 +15,18 @@ from typing import NamedTuple
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import Conflict, InvalidArgument
+from barque.errors import BarqueError, Conflict, InvalidArgument
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch, RootfsMount
 from barque.runtime.checks import check_spec
-from barque.runtime.command.console import check_console, send_descriptor, send_master
+from barque.runtime.command.console import check_console, hand_over
+from barque.runtime.command.control import destroy
 from barque.runtime.command.follow import Duties, Process, follow, spawn
-from barque.runtime.command.state import Record, Store, start_time
+from barque.runtime.command.listener import send_listener
+from barque.runtime.command.state import Container, Record, Store, class_of_service, start_time
 from barque.runtime.gate import StartGate, make_gate
-from barque.runtime.hooks import run_hooks
+from barque.runtime.hooks import allowance_s, run_hooks
 from barque.runtime.init import Ground, InitIo, Lifecycle, clone_flags, run_init
 from barque.runtime.outside import lay_ground, open_binds, settle, wants_ground
 from barque.runtime.status import Reporter
@@ -62,8 +64,11 @@ def load_spec(bundle: str) -> oci.Spec:
     return spec
 
 
-def create(store: Store, id_: str, options: Options) -> tuple[Record, Process]:
+def create(store: Store, id_: str, options: Options) -> tuple[Container, Process]:
     """Make the container; its process waits at its gate. On failure nothing is left.
+
+    What is recorded of it is there before it is: whenever this process is killed, nothing of the
+    container runs on, and ``delete --force`` finds what is left.
 
     Raises InvalidArgument, AlreadyExists, Conflict, StartError and what hooks raise.
     """
@@ -82,27 +87,35 @@ def create(store: Store, id_: str, options: Options) -> tuple[Record, Process]:
         raise InvalidArgument(f"root.path {rootfs!r} is not a directory")
     spec.linux.cgroups_path = f"/{spec.linux.cgroups_path.strip('/') or id_}"
     with ExitStack() as undo:
-        directory = store.reserve(id_)
+        store.reserve(id_)
         undo.callback(store.forget, id_)
         _check_empty(spec.linux.cgroups_path)
-        undo.callback(_remove_cgroup, spec.linux.cgroups_path)
         record = Record(
             id=id_,
-            pid=0,
-            start_time=0,
             bundle=bundle,
             rootfs=rootfs,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             cgroup=spec.linux.cgroups_path,
             spec=spec,
+            creator=os.getpid(),
+            creator_start=start_time(os.getpid()),
         )
-        process = _Creation(record, directory, options).run()
-        record.pid, record.start_time = process.pid, start_time(process.pid)
+        creation = _Creation(Container(store, record), options)
         store.save(record)
-        if options.pid_file:
-            write_pid_file(options.pid_file, process.pid)
         undo.pop_all()
-    return record, process
+    try:
+        return creation.run()
+    except BaseException:
+        _undo(creation.container)
+        raise
+
+
+def _undo(container: Container) -> None:
+    """Remove what there is of it. That this failed, too, is less than why it has to be done."""
+    try:
+        destroy(container)
+    except BarqueError as error:
+        sys.stderr.write(f"barque-runtime: {error}\n")
 
 
 def _make_absolute(spec: oci.Spec, bundle: str) -> None:
@@ -118,13 +131,6 @@ def _check_empty(path: str) -> None:
         raise Conflict(f"container's cgroup {path} is frozen: thaw it first")
     if cgroup.exists() and (left := cgroup.pids()):
         raise Conflict(f"container's cgroup is not empty: {len(left)} process(es) found")
-
-
-def _remove_cgroup(path: str) -> None:
-    cgroup = open_cgroup(path)
-    if cgroup.exists():
-        cgroup.kill()
-        cgroup.remove()
 
 
 def write_pid_file(path: str, pid: int) -> None:
@@ -185,18 +191,21 @@ def open_namespaces(spec: oci.Spec) -> dict[str, int]:
 class _Creation:
     """One container on its way."""
 
-    def __init__(self, record: Record, directory: str, options: Options) -> None:
-        self._record = record
+    def __init__(self, container: Container, options: Options) -> None:
+        self.container = container
+        self._record = record = container.record
         self._options = options
         self._spec = record.spec
         self._hooks = self._spec.hooks or oci.Hooks()
+        if (service := class_of_service(record)) is not None:
+            service.check()
         self._joins = open_namespaces(self._spec)
-        self._gate = make_gate(directory)
+        self._gate = make_gate(container.directory)
         self._launch = ContainerLaunch(
             spec=self._spec, rootfs=RootfsMount(type="bind", source=record.rootfs)
         )
 
-    def run(self) -> Process:
+    def run(self) -> tuple[Container, Process]:
         """Make the process, and follow it to its gate."""
         spec = self._spec
         mapped = wants_ground(spec, self._joins)
@@ -206,34 +215,30 @@ class _Creation:
         if listening and spec.process is not None:
             spec.process.env += [f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
         kept = preserved(self._options.preserve_fds + listening)
+        self._netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         flags = clone_flags(spec, self._joins)
         pid, pidfd, status = spawn(
             flags, self._joins, lambda reporter: self._init(reporter, ground, binds, kept)
         )
-        for fd in (self._gate, *self._joins.values(), *binds.values()):
+        for fd in (self._gate, self._netns, *self._joins.values(), *binds.values()):
             os.close(fd)
         if ground is not None:
             os.close(ground.rootfs)
-        duties = Duties(self._on_unmapped, self._on_mounted, self._on_listener)
-        process = follow(pid, pidfd, status, duties, to_gate=True)
-        if process.master >= 0 and self._options.console_socket:
-            send_master(self._options.console_socket, process.master)
-            os.close(process.master)
-            process = process._replace(master=-1)
-        return process
+        duties = Duties(self._on_unmapped, self._on_mounted, self._on_listener, self._on_created)
+        hooks_s = allowance_s(self._hooks.create_container)
+        return self.container, follow(pid, pidfd, status, duties, to_gate=True, hooks_s=hooks_s)
 
     def _init(
         self,
         reporter: Reporter,
         ground: Ground | None,
-        binds: dict[str, int],
+        binds: dict[int, int],
         kept: tuple[int, ...],
     ) -> None:
         process = self._spec.process
         terminal = process is not None and process.terminal
         size = process.console_size if process is not None else None
-        state = self._record.state("creating")
-        state.pid = os.getpid()
+        state = self._record.state("creating", os.getpid())
         started = msgspec.structs.replace(state, status="created")
         lifecycle = Lifecycle(
             hooks=self._hooks,
@@ -245,7 +250,7 @@ class _Creation:
         io = InitIo(
             reporter,
             None if terminal else (0, 1, 2),
-            -1,
+            self._netns,
             self._joins,
             self._record.rootfs,
             (size.height, size.width) if size else None,
@@ -259,26 +264,23 @@ class _Creation:
         return settle(pid, self._launch, joined="user" in self._joins)
 
     def _on_mounted(self, pid: int) -> None:
-        state = self._record.state("created")  # what it was before 1.0.2 had "creating"
-        state.pid = pid
-        run_hooks("prestart", self._hooks.prestart, state)
+        bundle = self._record.bundle
+        state = self._record.state("created", pid)  # what it was before 1.0.2 had "creating"
+        run_hooks("prestart", self._hooks.prestart, state, bundle)
         state.status = "creating"
-        run_hooks("createRuntime", self._hooks.create_runtime, state)
+        run_hooks("createRuntime", self._hooks.create_runtime, state, bundle)
 
     def _on_listener(self, pid: int, fd: int) -> None:
-        seccomp = self._spec.linux.seccomp
-        assert seccomp is not None
-        if not seccomp.listener_path:
-            raise InvalidArgument("seccomp listenerPath is needed with SCMP_ACT_NOTIFY")
-        state = self._record.state("creating")
-        state.pid = pid
-        document = {
-            "ociVersion": self._spec.oci_version,
-            "fds": ["seccompFd"],
-            "pid": pid,
-            "metadata": seccomp.listener_metadata,
-            "state": msgspec.to_builtins(state),
-        }
-        send_descriptor(
-            "seccomp listener", seccomp.listener_path, json.dumps(document).encode(), fd
-        )
+        send_listener(self._spec, self._record.state("creating", pid), pid, fd)
+
+    def _on_created(self, process: Process) -> Process:
+        """Nobody learns of the process before it is recorded."""
+        record = self._record
+        if (service := class_of_service(record)) is not None:
+            service.create()
+            service.join(process.pid)
+        record.pid, record.start_time = process.pid, start_time(process.pid)
+        self.container.store.save(record)
+        if self._options.pid_file:
+            write_pid_file(self._options.pid_file, process.pid)
+        return hand_over(process, self._options.console_socket)

@@ -15,14 +15,24 @@ from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ExecLaunch
 from barque.runtime.checks import check_process
-from barque.runtime.command.console import check_console, send_master
+from barque.runtime.command.console import check_console, hand_over
 from barque.runtime.command.create import check_preserved, preserved, write_pid_file
 from barque.runtime.command.follow import Duties, Process, StartError, follow, spawn
-from barque.runtime.command.state import Container
+from barque.runtime.command.listener import send_listener
+from barque.runtime.command.state import Container, class_of_service
 from barque.runtime.execs import ExecIo, run_exec
+from barque.runtime.gate import ExecGate
 from barque.runtime.status import Failure, Reporter
 
 _BESIDE = ("user", "time")
+_INHERITED = (
+    "apparmor_profile",
+    "exec_cpu_affinity",
+    "io_priority",
+    "rlimits",
+    "scheduler",
+    "selinux_label",
+)
 
 
 class Options(NamedTuple):
@@ -36,19 +46,36 @@ class Options(NamedTuple):
     ignore_paused: bool
 
 
-def read_process(path: str) -> oci.Process:
-    """The process document in a file. Raises InvalidArgument."""
+def read_process(path: str, first: oci.Process) -> oci.Process:
+    """The process document in a file; what it leaves out is as with ``first``, the container's.
+
+    That is what runc takes from there: neither noNewPrivileges nor the OOM score, which a
+    document that is silent denies. Raises InvalidArgument.
+    """
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=oci.Process)
+            process = msgspec.json.decode(file.read(), type=oci.Process)
     except (OSError, msgspec.DecodeError) as error:
         raise InvalidArgument(f"process file {path}: {error}") from None
+    if process.user.umask is None:
+        process.user.umask = first.user.umask
+    for name in _INHERITED:
+        if not getattr(process, name):
+            setattr(process, name, getattr(first, name))
+    if process.capabilities is None:
+        process.capabilities = first.capabilities
+    return process
 
 
 def execute(container: Container, process: oci.Process, options: Options) -> Process:
-    """Run ``process``; returns when it is its program. Raises Conflict, StartError."""
+    """Run ``process``; returns when it is its program. Raises Conflict, StartError.
+
+    Who waits for its number or its terminal is told before it runs: where that fails it does not.
+    """
     check_preserved(options.preserve_fds)  # before anything of ours is open
     status = container.status
+    if status == "creating":
+        raise Conflict("cannot exec in a container that is still being created")
     if status == "stopped":
         raise Conflict("cannot exec in a stopped container")
     if status == "paused" and not options.ignore_paused:
@@ -65,7 +92,20 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
         seccomp=record.spec.linux.seccomp,
         cgroups_path=_cgroup(record.cgroup, options.cgroup),
         namespaces=[kind for kind in _BESIDE if _differs(record.pid, kind)],
+        personality=record.spec.linux.personality,
+        memory_policy=record.spec.linux.memory_policy,
     )
+
+    def tell(started: Process) -> Process:
+        if (service := class_of_service(record)) is not None:
+            service.join(started.pid)
+        if options.pid_file:
+            write_pid_file(options.pid_file, started.pid)
+        return hand_over(started, options.console_socket)
+
+    def pass_on(pid: int, fd: int) -> None:
+        send_listener(record.spec, record.state("running"), pid, fd)
+
     kept = preserved(options.preserve_fds)
     size = process.console_size
     with container.open_init() as init:
@@ -73,17 +113,11 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
         def child(reporter: Reporter) -> None:
             stdio = None if process.terminal else (0, 1, 2)
             console = (size.height, size.width) if size else None
-            run_exec(lambda: launch, ExecIo(reporter, stdio, init.pidfd, console, kept))
+            gate = ExecGate(reporter)
+            run_exec(lambda: launch, ExecIo(reporter, stdio, init.pidfd, console, kept, gate))
 
         pid, pidfd, reports = spawn(0, {"pid": init.pidfd}, child)
-        started = follow(pid, pidfd, reports, Duties(_asks_nothing, _asks_nothing, _no_listener))
-    if options.pid_file:
-        write_pid_file(options.pid_file, pid)
-    if started.master >= 0 and options.console_socket:
-        send_master(options.console_socket, started.master)
-        os.close(started.master)
-        started = started._replace(master=-1)
-    return started
+        return follow(pid, pidfd, reports, Duties(_asks_nothing, _asks_nothing, pass_on, tell))
 
 
 def _differs(pid: int, kind: str) -> bool:
@@ -105,9 +139,3 @@ def _cgroup(path: str, below: str) -> str:
 
 def _asks_nothing(_pid: int) -> NoReturn:
     raise StartError(Failure("exec", 0, "the process asked for what only an init asks for", 128))
-
-
-def _no_listener(_pid: int, _fd: int) -> NoReturn:
-    raise StartError(
-        Failure("exec", 0, "a seccomp listener gets the first process only, not exec'ed ones", 128)
-    )

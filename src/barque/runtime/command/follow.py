@@ -13,21 +13,13 @@ from typing import NamedTuple, NoReturn
 
 from barque.errors import BarqueError, FailedPrecondition
 from barque.kernel import process as kp
-from barque.kernel.seqpacket import Socket, pair, receive
+from barque.kernel.seqpacket import Socket, pair
 from barque.runtime.barrier import close_imports
-from barque.runtime.status import (
-    Created,
-    Failure,
-    Listener,
-    Mounted,
-    Pty,
-    Reporter,
-    Unmapped,
-    Warning_,
-    decode,
-)
+from barque.runtime.capabilities import last_cap
+from barque.runtime.reports import Question, Reports
+from barque.runtime.status import Created, Failure, Listener, Mounted, Reporter, Unmapped
 
-_TIMEOUT_MS = 120_000
+_TIMEOUT_S = 120.0
 
 _DIED = Failure("start", 0, "the process was killed before it was created", 128)
 
@@ -45,12 +37,14 @@ class StartError(BarqueError):
 class Duties(NamedTuple):
     """What the parent does when the process asks; see the table in ``runtime.status``.
 
-    Each gets the pid; ``listener`` also the descriptor, which is closed afterwards.
+    Each gets the pid; ``listener`` also the descriptor, which is closed afterwards. ``created``
+    gets the process, which goes on when it returns, and may keep or give away its terminal.
     """
 
     unmapped: Callable[[int], list[str]]
     mounted: Callable[[int], None]
     listener: Callable[[int, int], None]
+    created: Callable[[Process], Process]
 
 
 class Process(NamedTuple):
@@ -68,11 +62,13 @@ def spawn(flags: int, joins: dict[str, int], child: Child) -> tuple[int, int, So
     ``joins`` may have ``user`` and ``pid``: descriptors of what it is to be born into.
     """
     kp.assert_single_thread()
+    last_cap()  # read once and kept
     kp.set_dumpable(dumpable=False)  # inherited: nobody in the container sees our memory
     ours, theirs = pair()
 
     def run() -> NoReturn:
         try:
+            kp.die_with_parent(signal.SIGKILL)  # a start that was killed leaves nothing
             ours.close()
             close_imports()
             child(Reporter(theirs))
@@ -108,7 +104,9 @@ def _spawn_inside(flags: int, joins: dict[str, int], run: Callable[[], NoReturn]
         finally:
             os._exit(0)
     os.close(writes)
-    told = os.read(reads, 4096).decode()
+    poll = select.poll()
+    poll.register(reads, select.POLLIN)
+    told = os.read(reads, 4096).decode() if poll.poll(_TIMEOUT_S * 1000) else ""
     os.close(reads)
     os.waitpid(between, 0)
     if not told.isdecimal():
@@ -117,64 +115,69 @@ def _spawn_inside(flags: int, joins: dict[str, int], run: Callable[[], NoReturn]
 
 
 def follow(
-    pid: int, pidfd: int, status: Socket, duties: Duties, *, to_gate: bool = False
+    pid: int,
+    pidfd: int,
+    status: Socket,
+    duties: Duties,
+    *,
+    to_gate: bool = False,
+    hooks_s: float = 0.0,
 ) -> Process:
     """Follow the child to its program, or ``to_gate``. Raises StartError, or what a duty raises.
 
-    Then the child is killed and reaped.
+    Then the child is killed and reaped. ``hooks_s``: how long the hooks that it runs may take.
     """
-    master, warnings = -1, []
-    failure = _DIED if to_gate else None
+    created = False
+
+    def answer(question: Question) -> None:
+        nonlocal created
+        match question:
+            case Unmapped():
+                reports.warnings += duties.unmapped(pid)
+            case Mounted():
+                duties.mounted(pid)
+            case Listener(fd=theirs):
+                _pass_on(kp.copy_descriptor(pidfd, theirs), pid, duties)
+            case Created():
+                process = duties.created(Process(pid, pidfd, reports.master, reports.warnings))
+                reports.master = process.master
+                created = True
+
+    reports = Reports(status, answer)
     try:
-        while (message := _next(status)) is not None:
-            told, fds = message
-            match told:
-                case Pty():
-                    master = fds[0]
-                case Warning_(message=text):
-                    warnings.append(text)
-                case Created():
-                    failure = None
-                    break
-                case Failure():
-                    failure = told
-                case Unmapped():
-                    warnings += duties.unmapped(pid)
-                    status.send(b"go")
-                case Mounted():
-                    duties.mounted(pid)
-                    status.send(b"go")
-                case Listener():
-                    duties.listener(pid, fds[0])
-                    os.close(fds[0])
-                    status.send(b"go")
+        while not (created and to_gate):
+            _await(reports, _TIMEOUT_S + hooks_s)
+            if not reports.take():
+                break
     except BaseException:
-        _end(pid, pidfd, master)
+        _end(pid, pidfd, reports.master)
         raise
-    if failure is not None:
-        _end(pid, pidfd, master)
-        raise StartError(failure)
-    return Process(pid, pidfd, master, warnings)
+    finally:
+        reports.close()
+    if reports.failure is not None or not created:
+        _end(pid, pidfd, reports.master)
+        raise StartError(reports.failure or _DIED)
+    return Process(pid, pidfd, reports.master, reports.warnings)
+
+
+def _pass_on(listener: int, pid: int, duties: Duties) -> None:
+    try:
+        duties.listener(pid, listener)
+    finally:
+        os.close(listener)
 
 
 def _end(pid: int, pidfd: int, master: int) -> None:
+    """Kill and reap what did not become a program; in vain for what is stuck in the kernel."""
     if master >= 0:
         os.close(master)
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    finally:
-        os.waitpid(pid, 0)
-        os.close(pidfd)
+    kp.end_child(pid, pidfd)
+    os.close(pidfd)
 
 
-def _next(status: Socket) -> tuple[object, list[int]] | None:
+def _await(reports: Reports, timeout_s: float) -> None:
     poll = select.poll()
-    poll.register(status, select.POLLIN)
-    if not poll.poll(_TIMEOUT_MS):
-        waited_s = _TIMEOUT_MS // 1000
-        text = f"the process did not get to its program within {waited_s} s"
+    poll.register(reports, select.POLLIN)
+    if not poll.poll(timeout_s * 1000):
+        text = f"the process did not get to its program within {timeout_s:.0f} s"
         raise StartError(Failure("start", 0, text, 128))
-    data, fds = receive(status)
-    return (decode(data), fds) if data else None

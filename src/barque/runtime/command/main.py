@@ -22,6 +22,7 @@ from barque.models import oci
 from barque.runtime.command import control, execute
 from barque.runtime.command.console import FORWARDED, Proxy
 from barque.runtime.command.create import Options, create
+from barque.runtime.command.events import follow_events, show_stats
 from barque.runtime.command.features import features
 from barque.runtime.command.follow import Process
 from barque.runtime.command.parser import build_parser
@@ -33,20 +34,24 @@ _MAKES_PROCESSES = frozenset({"create", "run", "exec"})
 
 
 def main() -> None:
-    """The entry point: exit code 1 and a line on stderr or in the log for an error."""
+    """The entry point: exit code 1 and a line on stderr or in the log for an error.
+
+    255 for one of ``exec``, whose process may well exit with 1. Never a traceback.
+    """
     arguments = argparse.Namespace(log="", log_format="text", command="")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would reap what we wait for
     try:
         build_parser().parse_args(namespace=arguments)
         code = _dispatch(arguments)
-    except (BarqueError, OSError) as error:
-        _report(arguments, str(error))
-        code = _error_code(arguments, error)
-    sys.stdout.flush()
+        sys.stdout.flush()
+    except BarqueError as error:
+        code = _report(arguments, str(error))
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        code = _report(arguments, where + os.strerror(error.errno or 0).lower())
+    except Exception as error:  # noqa: BLE001 - a defect, told in the same words as other errors
+        code = _report(arguments, f"internal error: {type(error).__name__}: {error}")
     os._exit(code)
-
-
-def _error_code(arguments: argparse.Namespace, error: Exception) -> int:
-    return 255 if arguments.command == "exec" and isinstance(error, BarqueError) else 1
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
@@ -65,8 +70,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     return _COMMANDS[arguments.command](Store(arguments.root), arguments)
 
 
-def _report(arguments: argparse.Namespace, message: str) -> None:
-    """Tell of an error where the caller looks for it, in runc's shapes."""
+def _report(arguments: argparse.Namespace, message: str) -> int:
+    """Tell of an error where the caller looks for it, in runc's shapes; the exit code for it."""
     text = f"{arguments.command} failed: {message}" if arguments.command else message
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if arguments.log:
@@ -74,9 +79,13 @@ def _report(arguments: argparse.Namespace, message: str) -> None:
             line = json.dumps({"level": "error", "msg": text, "time": now})
         else:
             line = f"time={json.dumps(now)} level=error msg={json.dumps(text)}"
-        with open(arguments.log, "a", encoding="utf-8") as log:
-            log.write(line + "\n")
-    sys.stderr.write(f"barque-runtime: {text}\n")
+        try:
+            with open(arguments.log, "a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(line + "\n")
+        except OSError as error:
+            text += f" ({arguments.log}: {os.strerror(error.errno or 0).lower()})"
+    os.write(2, f"barque-runtime: {text}\n".encode(errors="backslashreplace"))
+    return 255 if arguments.command == "exec" else 1
 
 
 def _creation(arguments: argparse.Namespace, *, detached: bool) -> Options:
@@ -103,9 +112,9 @@ def _create(store: Store, arguments: argparse.Namespace) -> int:
 def _run(store: Store, arguments: argparse.Namespace) -> int:
     if not (arguments.no_subreaper or arguments.detach):
         become_subreaper()
-    _, process = create(store, arguments.id, _creation(arguments, detached=arguments.detach))
+    options = _creation(arguments, detached=arguments.detach)
+    container, process = create(store, arguments.id, options)
     _warn(process)
-    container = store.get(arguments.id)
     if not arguments.detach:
         _hold_signals()
     try:
@@ -175,12 +184,12 @@ def _exec(store: Store, arguments: argparse.Namespace) -> int:
 
 def _process(container: Container, arguments: argparse.Namespace) -> oci.Process:
     """The process that the command line describes, with the container's as its ground."""
+    first = container.record.spec.process or oci.Process()
     if arguments.process:
-        return execute.read_process(arguments.process)
+        return execute.read_process(arguments.process, first)
     words = arguments.arguments[1:] if arguments.arguments[:1] == ["--"] else arguments.arguments
     if not words:
         raise InvalidArgument("exec needs a command to run, or --process")
-    first = container.record.spec.process or oci.Process()
     process = msgspec.structs.replace(first, args=words, terminal=arguments.tty)
     process.env = [*first.env, *arguments.env]
     process.cwd = arguments.cwd or first.cwd
@@ -194,10 +203,10 @@ def _process(container: Container, arguments: argparse.Namespace) -> oci.Process
         process.user = _user(first.user, arguments)
     if arguments.cap:
         known = first.capabilities or oci.Capabilities()
-        sets = {
-            name: [*getattr(known, name), *arguments.cap]
-            for name in ("bounding", "effective", "permitted")
-        }
+        changed = ["bounding", "effective", "permitted"]
+        if known.inheritable:  # without, nothing can be ambient
+            changed.append("ambient")
+        sets = {name: [*getattr(known, name), *arguments.cap] for name in changed}
         process.capabilities = msgspec.structs.replace(known, **sets)
     return process
 
@@ -268,13 +277,17 @@ def _update(store: Store, arguments: argparse.Namespace) -> int:
 
 
 def _events(store: Store, arguments: argparse.Namespace) -> int:
-    store.get(arguments.id)
-    raise NotImplementedHere("events: not implemented in this version of barque")
+    container = store.get(arguments.id)
+    if arguments.stats:
+        show_stats(container)
+    else:
+        follow_events(container, arguments.interval)
+    return 0
 
 
 def _spec(_store: Store, arguments: argparse.Namespace) -> int:
     path = f"{arguments.bundle}/config.json"
-    document = msgspec.json.format(msgspec.json.encode(control.default_spec()), indent=4)
+    document = msgspec.json.format(msgspec.json.encode(control.default_document()), indent=4)
     try:
         with open(path, "xb") as file:
             file.write(document + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from barque.errors import InvalidArgument
 
@@ -53,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     processes.add_argument("arguments", nargs=argparse.REMAINDER)
     _add_update(commands)
     events = _add(commands, "events", "print resource usage and out-of-memory events")
-    events.add_argument("--interval", default="5s")
+    events.add_argument("--interval", default=5.0, type=parse_duration, help="such as 1m30s")
     events.add_argument("--stats", action="store_true")
     spec = commands.add_parser("spec", help="write a config.json to begin with")
     spec.add_argument("-b", "--bundle", default=".")
@@ -113,6 +114,20 @@ def _add_update(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--cpuset-cpus", default="")
     parser.add_argument("--cpuset-mems", default="")
     parser.add_argument("id")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds: Go's notation, such as ``1m30s`` or ``500ms``. Raises InvalidArgument unless > 0."""
+    parts = re.findall(r"([0-9]*\.?[0-9]+)(ms|us|ns|h|m|s)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise InvalidArgument(f"{text!r} is not a duration such as 5s, 500ms or 1m30s")
+    duration_s = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if duration_s <= 0:
+        raise InvalidArgument("duration interval must be greater than 0")
+    return duration_s
+
+
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 def parse_size(text: str) -> int:

@@ -50,7 +50,7 @@ def read_resources(arguments: argparse.Namespace) -> oci.Resources:
 
 def update(container: Container, resources: oci.Resources) -> None:
     """Change the limits that are given. Raises Conflict, KernelError."""
-    if container.status == "stopped":
+    if container.status in {"creating", "stopped"}:
         raise Conflict("container not running")
     resources.devices = []  # as with runc: the container keeps those it was made with
     open_cgroup(container.record.cgroup).update(resources)

@@ -14,28 +14,37 @@ from typing import Self
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
+from barque.errors import AlreadyExists, Conflict, Internal, InvalidArgument, NotFound
 from barque.models import oci
 from barque.runtime.gate import NAME as GATE
+from barque.runtime.resctrl import ClassOfService, find_resctrl
 
 _FILE = "state.json"
 _ID = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
 
 
 class Record(msgspec.Struct, rename="camel", kw_only=True):
-    """One container. ``start_time`` in clock ticks since boot tells its pid from a later one's."""
+    """One container. ``start_time`` in clock ticks since boot tells its pid from a later one's.
+
+    ``pid`` is 0 until the process has been created, which the process ``creator`` does.
+    """
 
     id: str
-    pid: int
-    start_time: int
+    pid: int = 0
+    start_time: int = 0
     bundle: str
     rootfs: str
     created: str
     cgroup: str
     spec: oci.Spec
+    creator: int = 0
+    creator_start: int = 0
 
     def status(self, directory: str) -> str:
-        """``created``, ``running``, ``paused`` or ``stopped``."""
+        """``creating``, ``created``, ``running``, ``paused`` or ``stopped``."""
+        if not self.pid:
+            there = start_time(self.creator) == self.creator_start
+            return "creating" if there else "stopped"
         if start_time(self.pid) != self.start_time:
             return "stopped"
         cgroup = open_cgroup(self.cgroup)
@@ -43,13 +52,15 @@ class Record(msgspec.Struct, rename="camel", kw_only=True):
             return "paused"
         return "created" if os.path.exists(f"{directory}/{GATE}") else "running"
 
-    def state(self, status: str) -> oci.State:
-        """The state as hooks and clients read it."""
+    def state(self, status: str, pid: int | None = None) -> oci.State:
+        """The state as hooks and clients read it; ``pid`` where it is not recorded yet."""
+        if pid is None:
+            pid = 0 if status == "stopped" else self.pid
         return oci.State(
             oci_version=self.spec.oci_version,
             id=self.id,
             status="running" if status == "paused" else status,
-            pid=0 if status == "stopped" else self.pid,
+            pid=pid,
             bundle=self.bundle,
             annotations=self.spec.annotations,
         )
@@ -63,6 +74,12 @@ def start_time(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return -1
     return -1 if fields[0] in "ZX" else int(fields[19])
+
+
+def class_of_service(record: Record) -> ClassOfService | None:
+    """The container's shares of caches; None where its spec says nothing of them."""
+    rdt = record.spec.linux.intel_rdt
+    return ClassOfService(find_resctrl(), record.id, rdt) if rdt is not None else None
 
 
 class Store:
@@ -102,6 +119,8 @@ class Store:
                 record = msgspec.json.decode(file.read(), type=Record)
         except FileNotFoundError:
             raise NotFound("container does not exist") from None
+        except msgspec.DecodeError as error:
+            raise Internal(f"{self.directory(id_)}/{_FILE} is damaged: {error}") from None
         return Container(self, record)
 
     def list(self) -> list[Container]:
@@ -137,9 +156,9 @@ class Container:
         return self.record.status(self.directory)
 
     def open_init(self) -> InitHandle:
-        """A handle on the first process. Raises Conflict if it has ended."""
+        """A handle on the first process. Raises Conflict if it has ended, or is not there yet."""
         try:
-            pidfd = os.pidfd_open(self.record.pid)
+            pidfd = os.pidfd_open(self.record.pid) if self.record.pid else -1
         except ProcessLookupError:
             pidfd = -1
         if pidfd < 0 or start_time(self.record.pid) != self.record.start_time:
