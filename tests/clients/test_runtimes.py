@@ -86,7 +86,7 @@ def test_it_is_shown(engine: Engine) -> None:
     [
         (("true",), 0),
         (("sh", "-c", "exit 7"), 7),
-        (("sh", "-c", "sh -c 'kill -9 $$'"), 137),
+        (("sh", "-c", "sh -c 'kill -9 $$'; exit $?"), 137),
         (("nonesuch",), 127),
         (("/etc/passwd",), 126),
     ],
