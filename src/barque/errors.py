@@ -8,6 +8,13 @@ message texts. Messages say what was asked, what is wrong and what to do.
 from __future__ import annotations
 
 import os
+from errno import EDQUOT, ENOSPC
+
+_FULL = (ENOSPC, EDQUOT)
+MAKE_ROOM = (
+    "free some space: `system df` shows what takes it, `system prune` removes what is unused"
+)
+"""What to do about a full disk."""
 
 
 class BarqueError(Exception):
@@ -66,6 +73,18 @@ class KernelError(BarqueError):
         self.errno = errno
         self.path = path
         self.hint = hint
+        if not hint and errno in _FULL:
+            hint = MAKE_ROOM
         where = f" {path}" if path else ""
         advice = f" ({hint})" if hint else ""
         super().__init__(f"{syscall}{where}: {os.strerror(errno).lower()}{advice}")
+
+
+class DatabaseError(FailedPrecondition):
+    """The engine's records cannot be written or read: the disk is full or broken (HTTP 500)."""
+
+
+def explain_system(error: OSError) -> KernelError:
+    """Return the error of a system call that nothing in between has explained."""
+    call = "write" if error.errno in _FULL else "access"
+    return KernelError(call, error.errno or 0, os.fsdecode(error.filename or ""))

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from bench.targets import Podman, call
 
+from barque.models.image import OCI_INDEX, OCI_MANIFEST
 from support.engine import Engine
-from support.registry import DISTRIBUTION, run_distribution, run_own
+from support.registry import DISTRIBUTION, digest, run_distribution, run_own
 
 BARQUE = str(Path(__file__).parents[2] / ".venv" / "bin" / "barque")
 
@@ -299,3 +301,56 @@ def test_docker_py(images: Engine, registry: str) -> None:
             client.images.pull(f"{registry}/py", "nope")
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("flags", [[], ["-v"]], ids=["plain", "verbose"])
+@pytest.mark.parametrize("kind", ["image", "index", "index by digest", "missing"])
+def test_manifest_inspect_prints_what_docker_prints(
+    images: Engine, registry: str, kind: str, flags: list[str]
+) -> None:
+    repository = f"{registry}/inspected"
+    images.docker("tag", "busybox", f"{repository}:image")
+    images.docker("push", f"{repository}:image")
+    content, media_type = fetch_manifest(registry, "inspected", "image")
+    index = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [
+                {
+                    "mediaType": media_type,
+                    "digest": digest(content),
+                    "size": len(content),
+                    "platform": platform,
+                }
+                for platform in (
+                    {"architecture": "amd64", "os": "linux"},
+                    {"architecture": "arm64", "os": "linux", "variant": "v8"},
+                )
+            ],
+        }
+    ).encode()
+    request = urllib.request.Request(
+        f"http://{registry}/v2/inspected/manifests/index",
+        index,
+        {"Content-Type": OCI_INDEX},
+        method="PUT",
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    name = f"{repository}:{kind}" if " " not in kind else f"{repository}@{digest(index)}"
+    arguments = ("manifest", "inspect", "--insecure", *flags, name)
+    wanted = images.cli(*arguments)
+    found = images.cli(*arguments, program=BARQUE)
+    assert (found.returncode, found.stdout, found.stderr.strip()) == (
+        wanted.returncode,
+        wanted.stdout,
+        wanted.stderr.strip(),
+    )
+
+
+def fetch_manifest(registry: str, repository: str, tag: str) -> tuple[bytes, str]:
+    request = urllib.request.Request(
+        f"http://{registry}/v2/{repository}/manifests/{tag}", headers={"Accept": OCI_MANIFEST}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read(), answer.headers["Content-Type"]

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -472,3 +473,51 @@ def test_two_snapshotters_share_a_database(tmp_path: Path) -> None:
     two.prepare("x", "")
     assert len(one.walk()) == len(two.walk()) == 1
     database.close()
+
+
+def test_a_damaged_parent_is_dropped_and_made_again_below_its_children(
+    place: Place, snapshots: Snapshotter
+) -> None:
+    commit_layer(snapshots, "one", "", {"a": "1"})
+    commit_layer(snapshots, "two", "one", {"b": "2"})
+    snapshots.prepare("container", "two")
+    assert [snapshots.find_damage(key) for key in ("one", "two", "container")] == [""] * 3
+    snapshots.drop("one")
+    assert snapshots.find("one") is None
+    assert "missing" in snapshots.find_damage("two")
+    commit_layer(snapshots, "one", "", {"a": "1"})
+    assert snapshots.find_damage("two") == ""
+    assert [snapshot.key for snapshot in snapshots.walk()] == ["one", "two", "container"]
+    assert see(snapshots.mounts("container"), "a") == "1"
+    with pytest.raises(Conflict):
+        snapshots.remove("one")
+    snapshots = place.restart()
+    snapshots.recover()
+    assert [snapshot.key for snapshot in snapshots.walk()] == ["one", "two", "container"]
+    for key in ("container", "two", "one"):
+        snapshots.remove(key)
+    snapshots.reap()
+    assert place.directories() == set()
+
+
+def test_strays_are_found_and_discarded(place: Place, snapshots: Snapshotter) -> None:
+    commit_layer(snapshots, "one", "", {"a": "1"})
+    (place.root / "s" / "stray").mkdir()
+    assert snapshots.list_strays() == ["stray"]
+    for name in ("stray", *place.directories()):
+        snapshots.discard_stray(name)
+    assert snapshots.list_strays() == []
+    assert snapshots.find_damage("one") == ""
+
+
+def test_differences_of_one_layer_made_twice_are_found(snapshots: Snapshotter) -> None:
+    commit_layer(snapshots, "base", "", {"a": "1"})
+    for name in ("one", "other"):
+        mount = snapshots.prepare(name, "base")
+        (writable(mount) / "b").write_text("2")
+        os.utime(writable(mount) / "b", (1, 1))
+    stop = threading.Event()
+    assert snapshots.find_difference("one", "other", stop) == ""
+    (writable(snapshots.mounts("other")) / "b").write_text("3")
+    os.utime(writable(snapshots.mounts("other")) / "b", (1, 1))
+    assert snapshots.find_difference("one", "other", stop) == "/b has other content"

@@ -33,7 +33,7 @@ def count_files(engine: Engine) -> tuple[int, int, int]:
     root = engine.data_root
     return (
         len(list((root / "content/blobs/sha256").iterdir())),
-        len(list((root / "content/ingest").iterdir())),
+        sum(not path.name.startswith("partial-") for path in (root / "content/ingest").iterdir()),
         len(list((root / "snapshots/overlay").iterdir())),
     )
 

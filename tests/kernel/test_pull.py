@@ -8,6 +8,7 @@ import json
 import os
 import random
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -17,9 +18,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from barque.content.store import PARTIAL_AGE_S
 from barque.errors import BarqueError, InvalidArgument, KernelError, NotFound
+from barque.images.service import ImageService
 from barque.models.image import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
 from barque.registry.auth import Credentials
+from barque.registry.config import RegistryConfig
 from barque.registry.errors import Damaged, RegistryError
 from barque.snapshots.directories import DirectorySnapshotter
 from barque.snapshots.overlay import OverlaySnapshotter
@@ -189,7 +193,9 @@ def test_who_waits_for_a_pull_that_is_given_up_goes_on_alone(store: Store) -> No
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.1, 0.3])
-def test_a_pull_that_is_given_up_leaves_nothing(store: Store, after_s: float) -> None:
+def test_a_pull_that_is_given_up_leaves_only_what_came_of_blobs(
+    store: Store, after_s: float
+) -> None:
     async def test() -> None:
         shelf = Shelf()
         shelf.add_image([BASE, LARGE, TOP], "latest")
@@ -212,6 +218,8 @@ def test_a_pull_that_is_given_up_leaves_nothing(store: Store, after_s: float) ->
 
     asyncio.run(test())
     assert store.images.list() == []
+    assert store.leftovers() in ([], [f"partial-{digest(LARGE).removeprefix('sha256:')}"])
+    store.content.drop_partials()
     assert store.leftovers() == []
 
 
@@ -559,3 +567,185 @@ def test_an_engine_s_images_are_served_as_they_are(store: Store, tmp_path: Path)
         other.database.close()
 
     asyncio.run(test())
+
+
+class Cutting(Shelf):
+    """A registry that cuts every connection after ``left`` bytes of large blobs, until mended."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        content, _ = self.content.get(f"blobs/{name}", (b"", ""))
+        if self.left < 0 or len(content) < 1 << 16:
+            return await super().serve(request)
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        send, self.left = min(self.left, len(content)), max(0, self.left - len(content))
+        await response.write(content[:send])
+        if send < len(content):
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+
+def pieces(store: Store) -> int:
+    """Return how many bytes are kept of blobs whose download was cut."""
+    return sum(path.stat().st_size for path in (store.root / "content/ingest").glob("partial-*"))
+
+
+def test_a_cut_pull_is_resumed_by_the_next(store: Store) -> None:
+    """Also by one of another engine on the same data, and of another image with the layer."""
+
+    async def run() -> None:
+        shelf = Cutting(4 << 20)
+        second = make_tar([("file", "second", random.Random(2).randbytes(2 << 20))])
+        shelf.add_image([BASE, LARGE, second], "one")
+        async with serving(shelf.serve) as address:
+            config = RegistryConfig(max_download_attempts=1)
+            store.images = ImageService(
+                store.database, store.content, store.snapshotter, registries=config
+            )
+            with pytest.raises(BarqueError):
+                await pull(store, f"{address}/x", "one")
+            came = pieces(store)
+            assert (1 << 20) < came <= 4 << 20
+            assert [name for name in store.leftovers() if not name.startswith("partial-")] == []
+            store.database.close()
+            again = Store(store.root, type(store.snapshotter))
+            store.database = again.database
+            again.snapshotter.recover()
+            again.images.recover()
+            assert pieces(again) == came
+            shelf.left = -1
+            shelf.add_image([LARGE, second], "two")
+            await pull(again, f"{address}/x", "two")
+            assert shelf.sent_bytes == len(LARGE) + len(second) - came
+            assert pieces(again) == 0
+            await pull(again, f"{address}/x", "one")
+            assert shelf.sent_bytes == len(LARGE) + len(second) - came
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("content", [b"x" * 100_000, LARGE + b"x" * 100_000, LARGE])
+def test_what_is_left_of_a_cut_pull_is_not_believed(store: Store, content: bytes) -> None:
+    async def run() -> None:
+        shelf = Shelf()
+        shelf.add_image([LARGE], "latest")
+        left = store.root / "content/ingest" / f"partial-{digest(LARGE).removeprefix('sha256:')}"
+        left.write_bytes(content)
+        async with serving(shelf.serve) as address:
+            await pull(store, f"{address}/x")
+            assert store.content.path(digest(LARGE)).read_bytes() == LARGE
+            assert pieces(store) == 0
+            if content == LARGE:
+                assert shelf.sent_bytes == 0
+
+    asyncio.run(run())
+
+
+def test_what_is_left_of_cut_pulls_is_bounded(store: Store) -> None:
+    folder = store.root / "content/ingest"
+    for number, age_s in enumerate((10, 3600, 23 * 3600, 25 * 3600)):
+        path = folder / f"partial-{number:064x}"
+        path.write_bytes(bytes(1000))
+        os.utime(path, (time.time() - age_s,) * 2)
+    store.content.reap()
+    assert [path.name[-1] for path in sorted(folder.iterdir())] == ["0", "1", "2"]
+    assert store.content.drop_partials(PARTIAL_AGE_S, 2500) == 1000
+    assert [path.name[-1] for path in sorted(folder.iterdir())] == ["0", "1"]
+
+    async def prune() -> None:
+        _, freed = await store.images.prune(
+            match=lambda _image: True, dangling_only=True, users=lambda _image: []
+        )
+        assert freed == 2000
+
+    asyncio.run(prune())
+    assert list(folder.iterdir()) == []
+
+
+FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
+
+def add_foreign(shelf: Shelf, content: bytes, *urls: str) -> str:
+    """Add an image of a layer that the registry does not have; return its manifest's digest."""
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [digest(content)]},
+    }
+    layer = {"mediaType": FOREIGN, "digest": digest(content), "size": len(content), "urls": urls}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": shelf.add_blob(json.dumps(config).encode(), OCI_CONFIG),
+        "layers": [layer],
+    }
+    return str(shelf.add_manifest(manifest, "latest")["digest"])
+
+
+def test_a_foreign_layer_comes_from_elsewhere_and_is_not_pushed(
+    store: Store, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        elsewhere: list[web.Request] = []
+
+        async def other(request: web.Request) -> web.StreamResponse:
+            elsewhere.append(request)
+            if request.path != "/layer":
+                return web.Response(status=404)
+            return web.Response(body=LARGE)
+
+        shelf = Shelf()
+        async with serving(other) as host, serving(shelf.serve) as address:
+            wanted = add_foreign(shelf, LARGE, f"http://{host}/gone", f"http://{host}/layer")
+            progress = store.images.exchange.pull(
+                f"{address}/x",
+                "latest",
+                platform="",
+                credentials=Credentials(username="me", password="secret"),
+            )
+            async with aclosing(progress):
+                assert [message async for message in progress]
+            assert [request.path for request in elsewhere] == ["/gone", "/layer"]
+            assert not any("Authorization" in request.headers for request in elsewhere)
+            image = store.images.get(f"{address}/x")
+            assert image.layers[0].media_type == FOREIGN
+            async with own_registry(tmp_path / "registry") as registry:
+                store.images.tag(image.id, f"{registry}/x", "latest")
+                await push(store, f"{registry}/x")
+                found = await store.images.exchange.look_up(f"{registry}/x", NOBODY)
+                assert found["Descriptor"]["digest"] == wanted
+                blobs = [path.name for path in (tmp_path / "registry/blobs/sha256").iterdir()]
+                assert digest(LARGE).removeprefix("sha256:") not in blobs
+                await store.images.remove(image.id, force=True, prune=True, users=lambda _image: [])
+                await pull(store, f"{registry}/x")
+                assert len(elsewhere) == 4
+
+    asyncio.run(run())
+
+
+def test_a_foreign_layer_is_not_believed(store: Store) -> None:
+    async def run() -> None:
+        async def other(_request: web.Request) -> web.StreamResponse:
+            return web.Response(body=LARGE[:-1] + b"x")
+
+        shelf = Shelf()
+        async with serving(other) as host, serving(shelf.serve) as address:
+            add_foreign(shelf, LARGE, f"http://{host}/layer")
+            with pytest.raises(Damaged):
+                await pull(store, f"{address}/x")
+            for bad in ("file:///etc/passwd", "http://registry.invalid/layer", "ftp://x/y", "::"):
+                add_foreign(shelf, LARGE, bad)
+                with pytest.raises(NotFound, match=r"is foreign.*could not be fetched"):
+                    await pull(store, f"{address}/x")
+            add_foreign(shelf, LARGE)
+            with pytest.raises(NotFound, match=r"its manifest names no other place"):
+                await pull(store, f"{address}/x")
+
+    asyncio.run(run())
+    assert store.leftovers() == []

@@ -369,6 +369,12 @@ class FakeExchange:
         self.calls.append((name, credentials))
         return {"Descriptor": {}, "Platforms": []}
 
+    async def inspect_manifest(
+        self, name: str, credentials: Credentials, *, insecure: bool
+    ) -> dict[str, Any]:
+        self.calls.append((name, credentials, insecure))
+        return {"IsIndex": False, "Manifests": []}
+
     async def search(self, term: str, limit: int, credentials: Credentials) -> list[dict[str, Any]]:
         self.calls.append((term, limit, credentials))
         return [
@@ -590,6 +596,20 @@ class FakeSettings:
     runtimes: Runtimes = RUNTIMES
 
 
+class FakeChecking:
+    """A check that finds one thing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bool, bool]] = []
+
+    async def check(self, *, deep: bool, repair: bool) -> AsyncGenerator[dict[str, Any], None]:
+        self.asked.append((deep, repair))
+        yield {
+            "aux": {"Kind": "blob", "Name": "b", "Problem": "p", "Result": "", "Repaired": False}
+        }
+        yield {"aux": {"Checked": {"blobs": 1}}}
+
+
 class FakeEngine:
     """All services."""
 
@@ -602,6 +622,7 @@ class FakeEngine:
         self.volumes = FakeVolumes()
         self.networks = FakeNetworks()
         self.system = FakeSystem()
+        self.checking = FakeChecking()
 
 
 @contextlib.asynccontextmanager

@@ -115,6 +115,8 @@ class Shelf:
     def __init__(self) -> None:
         self.content: dict[str, tuple[bytes, str]] = {}
         self.requests: list[web.Request] = []
+        self.sent_bytes = 0
+        """Of large blobs."""
 
     def add_blob(self, content: bytes, media_type: str) -> dict[str, Any]:
         name = digest(content)
@@ -158,6 +160,8 @@ class Shelf:
         start = 0
         if asked := request.headers.get("Range"):
             start = int(asked.removeprefix("bytes=").partition("-")[0])
+        if len(content) > 1 << 16:
+            self.sent_bytes += len(content) - start
         headers = {"Content-Type": kind}
         if kind and "manifests" in request.path:
             headers["Docker-Content-Digest"] = digest(content)

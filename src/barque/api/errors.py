@@ -16,6 +16,7 @@ from barque.errors import (
     NotModified,
     PermissionDenied,
     Unavailable,
+    explain_system,
 )
 
 _STATUS: tuple[tuple[type[BarqueError], int], ...] = (
@@ -42,6 +43,18 @@ class PageNotFound(BarqueError):
 
     def __init__(self) -> None:
         super().__init__("page not found")
+
+
+def explain(error: Exception) -> BarqueError | None:
+    """Return ``error`` in the vocabulary; None for what is a defect of ours.
+
+    A system call that nothing in between has explained tells most often of a full disk.
+    """
+    if isinstance(error, BarqueError):
+        return error
+    if isinstance(error, OSError) and not isinstance(error, ConnectionError) and error.errno:
+        return explain_system(error)
+    return None
 
 
 def get_status(error: BarqueError) -> int:

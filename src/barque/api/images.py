@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from barque.api.contracts import Engine
+from barque.api.errors import explain
 from barque.api.filters import get_flag, parse_filters
 from barque.api.http import EMPTY, JSON, Call, Reply, Response, Stream, reply_json
 from barque.api.image_filters import LIST_KEYS, PRUNE_KEYS, get_created_ns, match_tags, select
 from barque.api.parameters import NS_PER_S, parse_platform_object
 from barque.api.registries import pull
-from barque.errors import BarqueError, InvalidArgument, NotImplementedHere
+from barque.errors import InvalidArgument, NotImplementedHere
 from barque.images.record import Image
 from barque.models.api import ContainerConfig
 from barque.models.ids import ImageId
@@ -169,8 +170,11 @@ async def _with_error(messages: AsyncIterator[dict[str, Any]]) -> AsyncIterator[
     try:
         async for message in messages:
             yield message
-    except BarqueError as error:
-        yield {"errorDetail": {"message": str(error)}, "error": str(error)}
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        yield {"errorDetail": {"message": str(explained)}, "error": str(explained)}
 
 
 def render_image(image: Image, minor: int) -> dict[str, Any]:

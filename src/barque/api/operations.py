@@ -2,7 +2,8 @@
 
 The one place that says what works: the router is built from this table and the table in
 ``docs/conformance.md`` is checked against it. Source: the operations of the Engine API
-definition, in its order, then those that dockerd serves without listing them.
+definition, in its order, then those that dockerd serves without listing them, then barque's
+own, below ``/barque``.
 """
 
 from __future__ import annotations
@@ -155,6 +156,8 @@ works  GET     /networks/                       NetworkListSlash          list n
 501    DELETE  /containers/{id}/checkpoints/{name}  CheckpointDelete      remove a checkpoint
 501    POST    /build/cancel                    BuildCancel               cancel a build
 501    POST    /grpc                            Grpc                      speak BuildKit's gRPC
+works  GET     /barque/manifests/{name}/json    BarqueManifestInspect     show the manifests that a registry has under a name
+works  POST    /barque/system/check             BarqueSystemCheck         check and repair what the engine keeps
 """)  # noqa: E501 - one operation a line
 
 NOT_A_MANAGER = (

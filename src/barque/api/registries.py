@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from barque.api.contracts import Engine, Exchange
+from barque.api.errors import explain
 from barque.api.filters import get_flag, parse_filters
 from barque.api.http import JSON, Call, Reply, Response, Stream, Written, reply_json
-from barque.errors import BarqueError, InvalidArgument, PermissionDenied
+from barque.errors import InvalidArgument, PermissionDenied
 from barque.registry.auth import Credentials, decode_credentials
 
 _SEARCH_KEYS = frozenset("is-automated is-official stars".split())
@@ -47,6 +48,13 @@ class Registries:
     async def look_up(self, call: Call) -> Reply:
         """Describe what a registry has under a name."""
         return reply_json(await self._images.exchange.look_up(call.name, read_credentials(call)))
+
+    async def manifest(self, call: Call) -> Reply:
+        """Show the manifests that a registry has under a name: barque's own operation."""
+        found = await self._images.exchange.inspect_manifest(
+            call.name, read_credentials(call), insecure=call.flag("insecure")
+        )
+        return reply_json(found)
 
     async def search(self, call: Call) -> Reply:
         """Search a registry."""
@@ -102,9 +110,10 @@ async def _send(call: Call, progress: AsyncGenerator[dict[str, Any], None]) -> W
         async for message in progress:
             stream = stream or Stream(call, JSON)
             await stream.write(msgspec.json.encode(message) + b"\r\n")
-    except BarqueError as error:
-        if stream is None:
+    except Exception as error:
+        explained = explain(error)
+        if stream is None or explained is None:
             raise
-        told = {"errorDetail": {"message": str(error)}, "error": str(error)}
+        told = {"errorDetail": {"message": str(explained)}, "error": str(explained)}
         await stream.write(msgspec.json.encode(told) + b"\r\n")
     return (stream or Stream(call, JSON)).end()

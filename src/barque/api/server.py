@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from barque.api.attach import Attach
+from barque.api.checking import Checks
 from barque.api.connection import Connections
 from barque.api.container_archive import ContainerArchive
 from barque.api.container_create import ContainerCreate
@@ -23,7 +24,7 @@ from barque.api.container_logs import ContainerLogs
 from barque.api.containers import Containers
 from barque.api.contracts import Engine, Settings
 from barque.api.disk_usage import DiskUsage
-from barque.api.errors import get_status
+from barque.api.errors import explain, get_status
 from barque.api.events import EventStream
 from barque.api.execs import Execs
 from barque.api.http import (
@@ -48,7 +49,7 @@ from barque.api.tasks import Background
 from barque.api.tls import TlsFront
 from barque.api.versions import OLDEST, split_version
 from barque.api.volumes import Volumes
-from barque.errors import BarqueError, InvalidArgument, NotImplementedHere, Unavailable
+from barque.errors import InvalidArgument, NotImplementedHere, Unavailable
 
 _MAX_LINE_BYTES = 1 << 16
 """Filters and credentials make long request lines and headers."""
@@ -129,6 +130,8 @@ def make_handlers(
         "SystemPing": system.ping,
         "SystemPingHead": system.ping,
         "SystemEvents": EventStream(engine).follow,
+        "BarqueManifestInspect": registries.manifest,
+        "BarqueSystemCheck": Checks(engine).check,
         "SystemDataUsage": DiskUsage(engine, container_list, images).report,
         "PluginList": system.plugins,
         "PluginInspect": system.plugin,
@@ -207,15 +210,16 @@ class ApiServer:
             operation, call.name = self._router.find(method, rest)
             handler = self._handlers.get(operation.id)
             return await (handler(call) if handler is not None else _decline(operation))
-        except BarqueError as error:
-            status = get_status(error)
-            if status >= 500 and not isinstance(error, (NotImplementedHere, Unavailable)):
-                _log.error("%s %s: %s", method, path, error)
-            return _finish(call, status, str(error))
         except ConnectionError:
             _log.debug("%s %s: the client went away", method, path)
             return Written()
         except Exception as error:  # noqa: BLE001 - logged, and told to the client
+            explained = explain(error)
+            if explained is not None:
+                status = get_status(explained)
+                if status >= 500 and not isinstance(explained, (NotImplementedHere, Unavailable)):
+                    _log.error("%s %s: %s", method, path, explained)
+                return _finish(call, status, str(explained))
             _log.exception("%s %s failed", method, path)
             return _finish(call, 500, f"internal error: {type(error).__name__}: {error}")
 

@@ -1,9 +1,9 @@
 """The progress streams of pull, push, load and import.
 
 The engine sends one JSON object a line: ``status`` with an ``id`` and ``progressDetail``
-(``current``, ``total`` in bytes), or ``stream`` text, or ``errorDetail``. To a terminal
-each id keeps a line of its own that is redrawn in place; to a file every change of status
-is a line, without bars. (Source: Engine API, ImageCreate.)
+(``current``, ``total`` in bytes or in ``units``), or ``stream`` text, or ``errorDetail``. To a
+terminal each id keeps a line of its own that is redrawn in place; to a file every change of
+status is a line, without bars. (Source: Engine API, ImageCreate.)
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _BAR = 30
 class _Line:
     """What is known of one id."""
 
-    __slots__ = ("began", "current", "status", "total")
+    __slots__ = ("began", "current", "status", "total", "units")
 
     def __init__(self) -> None:
         self.status = ""
         self.current = 0
         self.total = 0
+        self.units = ""
         self.began = 0.0
 
 
@@ -114,6 +115,7 @@ class TerminalProgress:
         if detail:
             line.current = int(detail.get("current") or 0)
             line.total = int(detail.get("total") or 0)
+            line.units = str(detail.get("units") or "")
         if now - self.drawn_at >= _REDRAW_S:
             self._draw()
 
@@ -155,6 +157,8 @@ def describe(line: _Line, now: float) -> str:
         return f"{line.status} {human_size(line.current)}{speed}"
     done = min(_BAR, _BAR * line.current // line.total)
     bar = "=" * done + (">" if done < _BAR else "")
+    if line.units:
+        return f"{line.status} [{bar.ljust(_BAR)}] {line.current}/{line.total} {line.units}"
     sizes = f"{human_size(line.current)}/{human_size(line.total)}"
     return f"{line.status} [{bar.ljust(_BAR)}] {sizes:>15}{speed}"
 

@@ -189,6 +189,12 @@ COMMANDS: dict[str, Row] = {
         "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
         ("tag",),
     ),
+    "manifest inspect": (
+        "barque.cli.manifests",
+        "INSPECT",
+        "Display an image manifest, or manifest list",
+        (),
+    ),
     "network connect": ("barque.cli.networks", "CONNECT", "Connect a container to a network", ()),
     "network create": ("barque.cli.networks", "CREATE", "Create a network", ()),
     "network disconnect": (
@@ -210,6 +216,12 @@ COMMANDS: dict[str, Row] = {
         "barque.cli.serve",
         "SERVE",
         "Serve a registry of images from a directory",
+        (),
+    ),
+    "system check": (
+        "barque.cli.check",
+        "CHECK",
+        "Check that images, layers and containers are whole, and repair them",
         (),
     ),
     "system df": ("barque.cli.diskusage", "DF", "Show disk usage", ()),
@@ -269,6 +281,7 @@ COMMANDS: dict[str, Row] = {
 GROUPS: dict[str, str] = {
     "container": "Manage containers",
     "image": "Manage images",
+    "manifest": "Look at image manifests in registries",
     "network": "Manage networks",
     "registry": "Run a registry",
     "system": "Manage Barque",
@@ -299,7 +312,6 @@ ABSENT = (
     "checkpoint",
     "config",
     "context",
-    "manifest",
     "node",
     "plugin",
     "secret",
@@ -308,6 +320,10 @@ ABSENT = (
     "swarm",
     "trust",
     "image build",
+    "manifest annotate",
+    "manifest create",
+    "manifest push",
+    "manifest rm",
     "volume update",
 )
 """Commands of docker that this version of barque does not have; they say so."""

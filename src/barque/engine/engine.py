@@ -16,6 +16,7 @@ from barque.cgroups import open_cgroup
 from barque.cgroups.contract import Cgroup
 from barque.engine.attaching import Attaching
 from barque.engine.background import Background
+from barque.engine.checking import Checking
 from barque.engine.clock import Clock, SystemClock
 from barque.engine.container_events import ContainerEvents
 from barque.engine.containers import Containers
@@ -50,7 +51,7 @@ from barque.store.database import Database
 from barque.store.settings import SettingStore
 from barque.store.volumes import VolumeStore
 
-CHECKPOINT_S = 10.0
+CHECKPOINT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Engine:
     networks: Networking
     events: EventBus
     system: SystemInfo
+    checking: Checking
     registry: Registry
     database: Database
     snapshots: Snapshotter
@@ -294,6 +296,15 @@ def build_engine(
             config.storage_driver,
             config.data_root,
             config.defaults,
+        ),
+        checking=Checking(
+            registry=registry,
+            images=images,
+            networks=networks,
+            snapshots=snapshots,
+            volumes=volumes,
+            layout=layout,
+            reaper=reaper,
         ),
         registry=registry,
         database=database,

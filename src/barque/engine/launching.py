@@ -205,7 +205,7 @@ class Launcher:
 
     def _check_joinable(self, target: ContainerId, kinds: list[str]) -> None:
         state = self.registry.get(target).record.state
-        shown = ", ".join(kinds)
+        shown = ", ".join(kind for kind in kinds if kind != "mount")
         if not state.running:
             raise Conflict(
                 f"cannot join {shown} namespace of a non running container: {target} is "

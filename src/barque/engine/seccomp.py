@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from barque.content.documents import decode_document
 from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import HostFacts
 from barque.engine.security import BUILTIN, UNCONFINED, parse_security_options
@@ -92,14 +93,11 @@ class Profile(_Json):
     syscalls: list[_Syscall] | None = None
 
 
-_decode_profile = msgspec.json.Decoder(Profile).decode
-
-
 def parse_profile(text: str | bytes) -> Profile:
     """Parse a profile's JSON. Raises InvalidArgument."""
     try:
-        profile = _decode_profile(text)
-    except msgspec.DecodeError as error:
+        profile = decode_document(text, Profile)
+    except InvalidArgument as error:
         raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from error
     if profile.architectures and profile.arch_map:
         raise InvalidArgument(

@@ -125,6 +125,7 @@ class Volumes:
             data.parent.mkdir(mode=0o701, exist_ok=True)
             data.mkdir(mode=0o755, exist_ok=True)
         except OSError:
+            discard(data.parent, self._trash)
             self._store.delete(name)
             raise
         self._records[name] = record

@@ -20,13 +20,13 @@ from barque.content.digests import digest_bytes
 from barque.content.store import ContentStore, Ingest
 from barque.errors import AlreadyExists, InvalidArgument
 from barque.images.archive import Archive, Member
-from barque.images.catalog import Catalog
+from barque.images.catalog import Catalog, get_blobs
 from barque.images.feed import run_fed, run_in_thread
 from barque.images.garbage import UNPACK_KEY, Garbage, Lease
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.pack import pack_changes
 from barque.images.packing import Follower, Growing
-from barque.images.record import decode_config, extend_chain
+from barque.images.record import Image, decode_config, extend_chain
 from barque.images.reference import Reference
 from barque.images.tar import Limits
 from barque.models.ids import Digest, ImageId
@@ -139,9 +139,12 @@ class Assembly:
         if self._catalog.chain_users[chain_id] and self._snapshotter.find(chain_id):
             for image in self._catalog.images.values():
                 for row in image.layers:
-                    if row.chain_id == chain_id and self._content.has(row.digest):
+                    if row.chain_id == chain_id and self._is_stored(row):
                         return row
         return None
+
+    def _is_stored(self, row: LayerRow) -> bool:
+        return self._content.has(row.digest) and self._snapshotter.find(row.chain_id) is not None
 
     async def unpack_member(
         self,
@@ -292,8 +295,20 @@ class Assembly:
         await _finish(lambda: self._content.add(content))
         return digest
 
+    def is_whole(self, image: Image) -> bool:
+        """Tell whether all that an image consists of is there."""
+        blobs = [image.config_digest, image.manifest_digest]
+        return all(map(self._content.has, blobs)) and all(
+            self._is_stored(row) for row in image.layers
+        )
+
     def register(self) -> None:
         """Make all images and names visible, at once."""
+        for row, _config in self._images:
+            former = self._catalog.images.get(row.id)
+            if former is not None:  # it is made again, maybe of other blobs: these go then
+                for digest in get_blobs(former):
+                    self._lease.hold_blob(digest)
         self._catalog.register(self._images, self._tags)
 
 
@@ -345,7 +360,12 @@ def make_manifest(config: Digest, config_size: int, layers: list[LayerRow]) -> b
         media_type=OCI_MANIFEST,
         config=Descriptor(media_type=OCI_CONFIG, digest=config, size=config_size),
         layers=[
-            Descriptor(media_type=layer.media_type, digest=layer.digest, size=layer.size)
+            Descriptor(
+                media_type=layer.media_type,
+                digest=layer.digest,
+                size=layer.size,
+                urls=layer.urls or None,
+            )
             for layer in layers
         ],
     )

@@ -36,6 +36,8 @@ class Catalog:
         self.images: dict[ImageId, Image] = {}
         self.references: dict[str, ImageId] = {}
         """By the whole form of the reference."""
+        self.unreadable: dict[ImageId, str] = {}
+        """Images that cannot be shown, and why: their config is gone or damaged."""
         self.blob_users: Counter[str] = Counter()
         self.chain_users: Counter[str] = Counter()
         references = self._table.list_tags()
@@ -44,6 +46,7 @@ class Catalog:
                 config = decode_config(content.read(row.id))
             except BarqueError as error:
                 _log.warning("image %s is not shown: %s", row.id, error)
+                self.unreadable[row.id] = str(error)
                 continue
             own = [text for text, image_id in references.items() if image_id == row.id]
             self.references.update(dict.fromkeys(own, row.id))
@@ -107,7 +110,10 @@ class Catalog:
         images: Iterable[tuple[ImageRow, ImageConfig]],
         tags: Iterable[tuple[Reference, ImageId]],
     ) -> None:
-        """Add images and references to them: all, in one transaction, or nothing."""
+        """Add images and references to them: all, in one transaction, or nothing.
+
+        An image that is there is replaced: it may have been damaged, and consist of other blobs.
+        """
         images, tags = list(images), list(tags)
         with self._database.transaction():
             for row, _config in images:
@@ -115,8 +121,10 @@ class Catalog:
             for reference, image_id in tags:
                 self._table.set_tag(str(reference), image_id)
         for row, config in images:
-            if row.id not in self.images:
-                self._show(row, config)
+            if row.id in self.images:
+                self._count(self.images[row.id], -1)
+            self.unreadable.pop(row.id, None)
+            self._show(row, config)
         for reference, image_id in tags:
             former = self.references.get(str(reference))
             if former is None:
@@ -148,6 +156,15 @@ class Catalog:
             del self.references[str(reference)]
         del self.images[image.id]
         self._count(image, -1)
+
+    def forget(self, image_id: ImageId) -> None:
+        """Remove what is kept of an image that is ``unreadable``, and its names."""
+        with self._database.transaction():
+            for reference, named in self._table.list_tags().items():
+                if named == image_id:
+                    self._table.delete_tag(reference)
+            self._table.delete(image_id)
+        del self.unreadable[image_id]
 
     def _show(self, row: ImageRow, config: ImageConfig) -> None:
         image = Image(

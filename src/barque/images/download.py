@@ -28,9 +28,10 @@ class Download:
         self._digest = digest
         self._size = size
         self._changed = threading.Condition()
-        self._written = 0
+        self._written = self.resumed_bytes = ingest.size
         self._ended = False
         self._failure: BaseException | None = None
+        self._suspended = False
 
     @property
     def written(self) -> int:
@@ -69,9 +70,16 @@ class Download:
             self._failure = self._failure or failure
             self._changed.notify_all()
 
+    def suspend(self) -> None:
+        """Let ``close`` keep what came, for the next attempt to go on with."""
+        self._suspended = True
+
     def close(self) -> None:
-        """Drop what was not committed. Nobody may be reading any more."""
-        self._ingest.abort()
+        """Drop what was not committed, unless it is to be kept. Nobody may be reading any more."""
+        if self._suspended:
+            self._ingest.suspend()
+        else:
+            self._ingest.abort()
         with suppress(OSError):
             self._file.close()
 

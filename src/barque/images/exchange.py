@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
 
-from barque.errors import FailedPrecondition, InvalidArgument, KernelError, PermissionDenied
+from barque.content.digests import digest_bytes
+from barque.errors import InvalidArgument, PermissionDenied
 from barque.images.flights import Status
 from barque.images.platform import parse_platform
 from barque.images.progress import Message, Report, follow
-from barque.images.pull import Pulls
+from barque.images.pull import Pulls, explained
 from barque.images.push import Pushes
 from barque.images.record import decode_config
 from barque.images.reference import DEFAULT_DOMAIN, Reference, parse_reference, parse_tag_target
@@ -22,14 +22,13 @@ from barque.models.image import Manifest, Platform
 from barque.registry.auth import Credentials
 from barque.registry.client import Repository, check_login, open_repository
 from barque.registry.config import RegistryConfig
-from barque.registry.documents import Document, is_attestation, parse
-from barque.registry.errors import RegistryError
+from barque.registry.documents import Document, is_attestation, parse, probe
+from barque.registry.errors import Damaged, RegistryError
 from barque.registry.transfer import download
 
 _HUB_SERVERS = ("", "https://index.docker.io/v1/", "index.docker.io", "docker.io")
 _MAX_RESULTS = 100
 Listener = Callable[[str, str, str], None]
-Work = Callable[[Callable[[Message], None], Report], Awaitable[None]]
 
 
 class Exchange:
@@ -58,7 +57,6 @@ class Exchange:
         reference = parse_source(name, tag)
         wanted = parse_platform(platform) if platform else None
 
-        @_explain_system
         async def work(say: Callable[[Message], None], report: Report) -> None:
             if reference.tag or reference.digest:
                 await self._pull(reference, credentials, wanted, say, report)
@@ -99,7 +97,6 @@ class Exchange:
         if reference.digest:
             raise InvalidArgument("cannot push a digest reference")
 
-        @_explain_system
         async def work(say: Callable[[Message], None], report: Report) -> None:
             for named, image in await self._pushes.push(reference, credentials, say, report):
                 self._tell("push", image.id, named.familiar)
@@ -129,11 +126,47 @@ class Exchange:
         wanted = reference if reference.digest else reference.stored
         async with self._pulls.open(wanted, credentials) as (repository, top):
             platforms = await _list_platforms(repository, top)
-        kind = top.media_type or msgspec.json.decode(top.content).get("mediaType", "")
+        kind = top.media_type or probe(top.content, "").media_type
         return {
             "Descriptor": {"mediaType": kind, "digest": top.digest, "size": len(top.content)},
             "Platforms": platforms,
         }
+
+    async def inspect_manifest(
+        self, name: str, credentials: Credentials, *, insecure: bool = False
+    ) -> dict[str, Any]:
+        """Return what a registry has under a name: all manifests, each with its bytes.
+
+        ``insecure`` allows what an insecure registry is allowed, this once. Raises NotFound,
+        RegistryError, Unreachable, Damaged.
+        """
+        reference = parse_reference(name)
+        reference = reference if reference.digest else reference.stored
+        wanted = reference.digest or reference.tag
+        config = self.config
+        if insecure:
+            hosts = (*config.insecure, reference.domain)
+            config = msgspec.structs.replace(config, insecure=hosts)
+        with explained(reference):
+            async with open_repository(
+                reference.domain,
+                reference.path,
+                credentials,
+                config,
+                lambda repository: repository.get_manifest(wanted),
+            ) as (repository, top):
+                found = parse(top)
+                if isinstance(found, Manifest):
+                    own = await _read_platform(repository, found)
+                    entry = _describe_manifest(reference.familiar, top, own)
+                    return {"IsIndex": False, "Manifests": [entry]}
+                entries = []
+                for each in found.manifests:
+                    document = await repository.get_manifest(each.digest, each.size)
+                    platform = msgspec.to_builtins(each.platform) if each.platform else None
+                    shown = f"{reference.familiar.partition('@')[0]}@{each.digest}"
+                    entries.append(_describe_manifest(shown, document, platform))
+        return {"IsIndex": True, "Manifests": entries}
 
     async def search(self, term: str, limit: int, credentials: Credentials) -> list[dict[str, Any]]:
         """Search a registry: by docker's search API, else in its catalogue.
@@ -166,22 +199,6 @@ class Exchange:
             raise
 
 
-def _explain_system(work: Work) -> Work:
-    """Let ``work`` raise KernelError where the machine fails, as with a full disk."""
-
-    async def explained(say: Callable[[Message], None], report: Report) -> None:
-        try:
-            await work(say, report)
-        except OSError as error:
-            hint = "is the disk full?" if error.errno == errno.ENOSPC else ""
-            call = "write" if error.errno == errno.ENOSPC else "access"
-            raise KernelError(call, error.errno or 0, error.filename or "", hint) from error
-        except sqlite3.OperationalError as error:
-            raise FailedPrecondition(f"the engine's database cannot be written: {error}") from error
-
-    return explained
-
-
 def _describe_result(domain: str, name: str) -> dict[str, Any]:
     return {
         "name": f"{domain}/{name}",
@@ -200,12 +217,30 @@ async def _list_platforms(repository: Repository, top: Document) -> list[dict[st
             for one in found.manifests
             if one.platform is not None and not is_attestation(one)
         ]
-    size = min(found.config.size, MAX_CONFIG_BYTES)
-    pieces = download(repository, found.config.digest, size, 1, lambda _pause_s: None)
+    return [await _read_platform(repository, found)]
+
+
+async def _read_platform(repository: Repository, manifest: Manifest) -> dict[str, Any]:
+    """Return what machine an image is for, as its config says."""
+    size = min(manifest.config.size, MAX_CONFIG_BYTES)
+    pieces = download(repository, manifest.config.digest, size, 1, lambda _pause_s: None)
     content = b"".join([piece async for piece in pieces])
+    if digest_bytes(content) != manifest.config.digest:
+        raise Damaged(f"image config verification failed for digest {manifest.config.digest}")
     config = decode_config(content)
     platform = Platform(architecture=config.architecture, os=config.os, variant=config.variant)
-    return [msgspec.to_builtins(platform)]
+    found: dict[str, Any] = msgspec.to_builtins(platform)
+    return found
+
+
+def _describe_manifest(
+    shown: str, document: Document, platform: dict[str, Any] | None
+) -> dict[str, Any]:
+    kind = document.media_type or msgspec.json.decode(document.content).get("mediaType", "")
+    descriptor = {"mediaType": kind, "digest": document.digest, "size": len(document.content)}
+    if platform is not None:
+        descriptor["platform"] = platform
+    return {"Ref": shown, "Descriptor": descriptor, "Raw": b64encode(document.content).decode()}
 
 
 def parse_source(name: str, tag: str) -> Reference:

@@ -14,11 +14,15 @@ _T = TypeVar("_T")
 
 
 class Status(NamedTuple):
-    """How far a piece of work is; ``total`` bytes are 0 where there is nothing to count."""
+    """How far a piece of work is; ``total`` is 0 where there is nothing to count.
+
+    Counted are ``units``, bytes if it is "".
+    """
 
     text: str
     current: int = 0
     total: int = 0
+    units: str = ""
 
 
 Listener = Callable[[Status], None]

@@ -35,13 +35,27 @@ class Garbage:
         self._chain_leases: Counter[str] = Counter()
         self.on_trash: Callable[[], None] = _ignore
 
-    def collect_blobs(self, digests: Iterable[str]) -> int:
-        """Delete those blobs that nothing uses; return how many bytes they had."""
-        return sum(
-            self._content.delete(digest)
-            for digest in set(digests)
-            if not self._catalog.blob_users[digest] and not self._blob_leases[digest]
-        )
+    def is_blob_used(self, digest: str) -> bool:
+        """Tell whether an image or a lease needs the blob."""
+        return bool(self._catalog.blob_users[digest] or self._blob_leases[digest])
+
+    def is_layer_held(self, chain_id: str) -> bool:
+        """Tell whether an image in the making holds the layer."""
+        return bool(self._chain_leases[chain_id])
+
+    def is_layer_used(self, chain_id: str) -> bool:
+        """Tell whether an image, a lease, a container or another layer needs the layer."""
+        if self._catalog.chain_users[chain_id] or self._chain_leases[chain_id]:
+            return True
+        return any(snapshot.parent == chain_id for snapshot in self._snapshotter.walk())
+
+    def collect_blobs(self, digests: Iterable[str], *, shelve: bool = False) -> int:
+        """Delete those blobs that nothing uses; return how many bytes they had.
+
+        With ``shelve`` large ones are kept for a pull that goes on where one broke off.
+        """
+        take = self._content.shelve if shelve else self._content.delete
+        return sum(take(digest) for digest in set(digests) if not self.is_blob_used(digest))
 
     def collect_layers(self, chain_ids: Iterable[str]) -> list[str]:
         """Remove those layers that nothing uses; return their chain IDs, top layers first.
@@ -78,7 +92,7 @@ class Garbage:
             if snapshot.key.startswith(UNPACK_KEY):
                 self._snapshotter.remove(snapshot.key)
         self.sweep()
-        self.collect_blobs(list(self._content.walk()))
+        self.collect_blobs(list(self._content.walk()), shelve=True)
 
 
 class Lease:
@@ -99,11 +113,11 @@ class Lease:
         self._garbage._chain_leases[chain_id] += 1  # noqa: SLF001 two halves of one thing
         self._chains.append(chain_id)
 
-    def release(self) -> None:
-        """Let go of all; what no image took over is deleted."""
+    def release(self, *, shelve: bool = False) -> None:
+        """Let go of all; what no image took over is deleted, or shelved if it is a blob."""
         self._garbage._blob_leases.subtract(self._blobs)  # noqa: SLF001 two halves of one thing
         self._garbage._chain_leases.subtract(self._chains)  # noqa: SLF001 two halves of one thing
         self._garbage.collect_layers(self._chains)
-        self._garbage.collect_blobs(self._blobs)
+        self._garbage.collect_blobs(self._blobs, shelve=shelve)
         self._garbage.on_trash()  # what was being unpacked, and failed
         self._blobs, self._chains = [], []

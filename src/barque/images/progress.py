@@ -19,7 +19,9 @@ Report = Callable[[str, Status], None]
 
 def render(name: str, status: Status) -> Message:
     """Return one object of the stream. Pure."""
-    detail = {"current": status.current, "total": status.total} if status.total else {}
+    detail: Message = {"current": status.current, "total": status.total} if status.total else {}
+    if status.units:
+        detail["units"] = status.units
     return {"status": status.text, "progressDetail": detail, "id": name}
 
 

@@ -10,7 +10,8 @@
 Downloads overlap, as many at once as is configured; layers unpack in order, each from the
 first bytes of its blob on. Whoever pulls a layer that another pull has in flight waits for
 that one. Nothing is visible before it is registered, and leaving the pull at any point, for
-whatever reason, drops what no image took over.
+whatever reason, drops what no image took over. Only the layers' blobs, as far as they came before
+the pull was cut, are kept for a while, and the next pull goes on with them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import secrets
 import threading
 import time
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Iterator,
@@ -37,8 +39,16 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from barque.content.digests import digest_bytes, parse_digest
-from barque.content.store import ContentStore
-from barque.errors import AlreadyExists, BarqueError, InvalidArgument, NotFound, Unavailable
+from barque.content.store import ContentStore, Ingest
+from barque.errors import (
+    AlreadyExists,
+    BarqueError,
+    DatabaseError,
+    InvalidArgument,
+    KernelError,
+    NotFound,
+    Unavailable,
+)
 from barque.images.assembly import Assembly
 from barque.images.catalog import Catalog
 from barque.images.download import Download, Following
@@ -59,7 +69,7 @@ from barque.registry.auth import Credentials
 from barque.registry.client import Repository, open_repository
 from barque.registry.config import RegistryConfig
 from barque.registry.documents import Document
-from barque.registry.errors import Damaged, RegistryError
+from barque.registry.errors import Damaged, RegistryError, Unreachable
 from barque.registry.transfer import download
 from barque.snapshots.contract import Snapshotter
 from barque.store.images import LayerRow
@@ -141,7 +151,7 @@ class Pulls:
 
     async def list_tags(self, reference: Reference, credentials: Credentials) -> list[str]:
         """Return all tags of a repository. Raises NotFound, RegistryError, Unreachable."""
-        with _explained(reference):
+        with explained(reference):
             async with open_repository(
                 reference.domain,
                 reference.path,
@@ -160,14 +170,18 @@ class Pulls:
     ) -> Pulled:
         """Pull one image, by tag or digest, for ``platform`` or this machine.
 
-        Raises NotFound, InvalidArgument, RegistryError, Unreachable, Damaged, KernelError;
-        nothing is left then.
+        Raises NotFound, InvalidArgument, RegistryError, Unreachable, Damaged, KernelError,
+        OSError; nothing is left then but what came of blobs, for the next pull to go on with.
         """
         wanted = platform or get_host()
-        async with self.open(reference, credentials) as (repository, top):
-            report("", Status(f"Pulling from {reference.path}"))
-            selected = await select(repository, top, wanted)
-            return await self._pull(repository, reference, selected, wanted, report)
+        try:
+            async with self.open(reference, credentials) as (repository, top):
+                report("", Status(f"Pulling from {reference.path}"))
+                selected = await select(repository, top, wanted)
+                return await self._pull(repository, reference, selected, wanted, report)
+        except (DatabaseError, KernelError, OSError):  # the disk may be full: keep nothing on it
+            await asyncio.to_thread(self._content.drop_partials)
+            raise
 
     @asynccontextmanager
     async def open(
@@ -177,7 +191,7 @@ class Pulls:
 
         Raises NotFound, RegistryError, Unreachable, Damaged.
         """
-        with _explained(reference):
+        with explained(reference):
             async with open_repository(
                 reference.domain,
                 reference.path,
@@ -227,7 +241,8 @@ class Pulls:
             former = self._catalog.references.get(str(names[0]))
             for document in (selected.top, selected.document):
                 await assembly.add_blob(document.content)
-            if image_id in self._catalog.images:
+            image = self._catalog.images.get(image_id)
+            if image is not None and assembly.is_whole(image):
                 assembly.add_tags(image_id, names)
             else:
                 for row in rows:
@@ -249,6 +264,9 @@ class Pulls:
         lease = Lease(self._garbage)
         try:
             yield lease
+        except (asyncio.CancelledError, RegistryError, Unreachable):
+            lease.release(shelve=True)
+            raise
         finally:
             lease.release()
 
@@ -322,55 +340,73 @@ class Pulls:
             with self._content.open(digest) as file:
                 unpacked = await self._unpack(repository, layer, file, None, tell)
             return _describe(layer, unpacked)
+        try:
+            return await self._download_layer(repository, layer, digest, tell)
+        except _Misled:
+            return await self._make_layer(repository, layer, tell)
+
+    async def _download_layer(
+        self, repository: Repository, layer: _Layer, digest: Digest, tell: Listener
+    ) -> LayerRow:
+        """Download a blob, from where an earlier pull broke off, and unpack it meanwhile.
+
+        Raises _Misled where what the earlier one left was wrong; it is there no more then.
+        """
         with ExitStack() as cleanup:
-            download = Download(self._content.ingest(), digest, layer.descriptor.size)
+            done = asyncio.get_running_loop().create_future()
+            self._downloading[digest] = done
+            cleanup.callback(done.set_result, None)
+            cleanup.callback(self._downloading.pop, digest)
+
+            def resume(_stop: threading.Event) -> Ingest:
+                ingest = self._content.resume(digest)
+                cleanup.callback(ingest.suspend)  # where we are cancelled meanwhile
+                return ingest
+
+            ingest = await run_in_thread(resume, "resume-download")
+            download = Download(ingest, digest, layer.descriptor.size)
             cleanup.callback(download.close)
             receiving = asyncio.ensure_future(self._receive(repository, layer, download, tell))
-            self._downloading[digest] = receiving
-            cleanup.callback(self._downloading.pop, digest)
             unpacking = asyncio.ensure_future(
                 self._unpack(repository, layer, Following(download), receiving, tell)
             )
             try:
-                await asyncio.wait([receiving, unpacking], return_when=asyncio.FIRST_EXCEPTION)
-            finally:
-                await end_all([receiving, unpacking])
-            # Unpacking fails, too, where the download does: the download knows better why.
-            if not receiving.cancelled():
-                receiving.result()
-            return _describe(layer, unpacking.result())
+                try:
+                    await asyncio.wait([receiving, unpacking], return_when=asyncio.FIRST_EXCEPTION)
+                finally:
+                    await end_all([receiving, unpacking])
+                # Unpacking fails, too, where the download does: the download knows better why.
+                if not receiving.cancelled():
+                    receiving.result()
+                return _describe(layer, unpacking.result())
+            except (asyncio.CancelledError, RegistryError, Unreachable):
+                download.suspend()
+                raise
+            except (Damaged, InvalidArgument) as error:
+                if download.resumed_bytes:
+                    raise _Misled(str(error)) from error
+                raise
 
     async def _receive(
         self, repository: Repository, layer: _Layer, blob: Download, tell: Listener
     ) -> None:
         """Download a blob in turn, verify and commit it."""
-        digest, size = layer.descriptor.digest, layer.descriptor.size
+        size = layer.descriptor.size
         failure: BaseException | None = None
 
         async def pieces() -> AsyncIterator[bytes]:
             nonlocal failure
             told = time.monotonic()
-            attempts = self._config.max_download_attempts
-            fetched = download(
-                repository,
-                digest,
-                size,
-                attempts,
-                lambda pause_s: tell(Status(f"Retrying in {pause_s:.1f} seconds")),
-            )
-            received = 0
-            tell(Status("Downloading", 0, size))
+            received = blob.resumed_bytes
+            tell(Status("Downloading", received, size))
             try:
-                async with aclosing(fetched):
+                async with aclosing(self._fetch(repository, layer, received, tell)) as fetched:
                     async for piece in fetched:
                         received += len(piece)
                         if time.monotonic() - told >= _PROGRESS_S:
                             told = time.monotonic()
                             tell(Status("Downloading", received, size))
                         yield piece
-            except RegistryError as error:
-                failure = _explain_layer(error, layer)
-                raise
             except Exception as error:
                 failure = error
                 raise
@@ -387,6 +423,38 @@ class Pulls:
             raise
         tell(Status("Verifying Checksum"))
         tell(Status("Download complete"))
+
+    async def _fetch(
+        self, repository: Repository, layer: _Layer, offset: int, tell: Listener
+    ) -> AsyncGenerator[bytes, None]:
+        """Give a blob's bytes, of a foreign layer from its URLs if the registry lacks it."""
+        descriptor = layer.descriptor
+        sources = [""]
+        if is_foreign(descriptor.media_type):
+            sources += descriptor.urls or []
+        for source in sources:
+            fetched = download(
+                repository,
+                descriptor.digest,
+                descriptor.size,
+                self._config.max_download_attempts,
+                lambda pause_s: tell(Status(f"Retrying in {pause_s:.1f} seconds")),
+                offset=offset,
+                url=source,
+            )
+            try:
+                async with aclosing(fetched):
+                    async for piece in fetched:
+                        offset += len(piece)
+                        yield piece
+            except (RegistryError, Unreachable) as error:
+                lacking = source or (isinstance(error, RegistryError) and error.is_missing)
+                if not lacking or not is_foreign(descriptor.media_type):
+                    raise
+                if source == sources[-1]:
+                    raise _explain_foreign(error, descriptor) from error
+            else:
+                return
 
     async def _unpack(
         self,
@@ -441,6 +509,10 @@ class Pulls:
         undo.pop_all()
 
 
+class _Misled(Damaged):
+    """What an earlier attempt had left of a blob was not its beginning."""
+
+
 class _Source(NamedTuple):
     """Where a pull takes layers from, and what it holds until it is registered."""
 
@@ -465,6 +537,7 @@ def _describe(layer: _Layer, unpacked: Unpacked) -> LayerRow:
         diff_id=layer.diff_id,
         chain_id=layer.chain_id,
         unpacked_size=unpacked.size_bytes,
+        urls=layer.descriptor.urls or [],
     )
 
 
@@ -485,17 +558,16 @@ def _compare(config: ImageConfig, wanted: Platform, reference: Reference) -> str
     )
 
 
-def _explain_layer(error: RegistryError, layer: _Layer) -> BarqueError:
-    if error.is_missing and is_foreign(layer.descriptor.media_type):
-        return NotFound(
-            f"layer {layer.descriptor.digest} is foreign: its registry may not hand it out, and "
-            f"barque does not fetch it from {', '.join(layer.descriptor.urls or ['elsewhere'])}"
-        )
-    return error
+def _explain_foreign(error: BarqueError, descriptor: Descriptor) -> NotFound:
+    places = ", ".join(descriptor.urls or []) or "its manifest names no other place"
+    return NotFound(
+        f"layer {descriptor.digest} is foreign: its registry does not hand it out, and it could "
+        f"not be fetched from elsewhere ({places}): {error}"
+    )
 
 
 @contextmanager
-def _explained(reference: Reference) -> Iterator[None]:
+def explained(reference: Reference) -> Iterator[None]:
     """Put a registry's refusal in docker's words."""
     try:
         yield

@@ -233,6 +233,9 @@ class Pushes:
             return _Ready(document=document, blobs=[*blobs, config_blob], mounted=mounted)
         rows, blobs = [], []
         for row in image.layers:
+            if is_foreign(row.media_type):  # whoever pulls it fetches it from its URLs
+                rows.append(row)
+                continue
             blob, media_type = await self._compress(row, stack)
             blobs.append(blob)
             rows.append(

@@ -61,22 +61,22 @@ class Removal:
         references = self._catalog.get_references(image.id)
         if _is_id_prefix(image.id, text):
             if _is_single(references):
-                obstacle = self._find_obstacle(image, soft=not force, references=False)
+                obstacle = self._find_obstacle(image, soft=not force, named=False)
                 if obstacle is not None:
                     raise obstacle.explain()
-                self._untag(references)
-            self._remove_image(image, force=force, prune=prune, quiet=False)
+            going = references if _is_single(references) else []
+            self._remove_image(image, going, force=force, prune=prune, quiet=False)
             return
         if not force and _is_single(references) and (users := self._users(image.id)):
             raise Conflict(
                 f'conflict: unable to remove repository reference "{text}" (must force) - '
                 f"container {users[0][0]} is using its referenced image {image.short_id}"
             )
-        reference = self._get_reference(text, references)
-        self._untag([reference])
-        left = self._untag_digests(reference, image)
-        if not left:
-            self._remove_image(self._catalog.images[image.id], force=force, prune=prune, quiet=True)
+        going = _list_going(self._get_reference(text, references), references)
+        if len(going) < len(references):
+            self._untag(going)
+        else:
+            self._remove_image(image, going, force=force, prune=prune, quiet=True)
 
     def _get_reference(self, text: str, references: list[Reference]) -> Reference:
         reference = parse_reference(text).stored
@@ -85,37 +85,32 @@ class Removal:
         # Named as repository@id: the first name in that repository.
         return next(own for own in references if own.name == reference.name)
 
-    def _untag_digests(self, reference: Reference, image: Image) -> list[Reference]:
-        """Remove the digests of a repository that has lost its last tag; return what is left."""
-        left = self._catalog.get_references(image.id)
-        if reference.digest or any(own.name == reference.name and not own.digest for own in left):
-            return left
-        self._untag([own for own in left if own.name == reference.name])
-        return self._catalog.get_references(image.id)
-
     def _untag(self, references: list[Reference]) -> None:
         self._catalog.untag(references)
         self.done.records += [{"Untagged": reference.familiar} for reference in references]
 
-    def _remove_image(self, image: Image, *, force: bool, prune: bool, quiet: bool) -> None:
-        obstacle = self._find_obstacle(image, soft=not force, references=True)
+    def _remove_image(
+        self, image: Image, going: list[Reference], *, force: bool, prune: bool, quiet: bool
+    ) -> None:
+        """Remove the image, and with it, at once, its names; those of ``going`` in any case."""
+        references = self._catalog.get_references(image.id)
+        left = [reference for reference in references if reference not in going]
+        obstacle = self._find_obstacle(image, soft=not force, named=bool(left))
         if obstacle is not None:
-            dangling = not self._catalog.get_references(image.id)
-            if quiet and (not dangling or obstacle.used):
+            self._untag(going)
+            if quiet and (left or obstacle.used):
                 return
             raise obstacle.explain()
-        self.done.records += [
-            {"Untagged": reference.familiar} for reference in self._catalog.get_references(image.id)
-        ]
+        self.done.records += [{"Untagged": reference.familiar} for reference in going + left]
         self._catalog.delete(image)
         self.done.records.append({"Deleted": image.id})
         self.done.images.append(image)
         parent = self._catalog.images.get(ImageId(image.parent))
         if prune and parent is not None:
-            self._remove_image(parent, force=False, prune=True, quiet=True)
+            self._remove_image(parent, [], force=False, prune=True, quiet=True)
 
-    def _find_obstacle(self, image: Image, *, soft: bool, references: bool) -> _Obstacle | None:
-        """Return why the image may not go; ``references`` counts names as a reason."""
+    def _find_obstacle(self, image: Image, *, soft: bool, named: bool) -> _Obstacle | None:
+        """Return why the image may not go; that it is ``named`` is a reason, too."""
         if self._catalog.get_children(image.id):
             return _Obstacle(image, True, True, "image has dependent child images")
         users = self._users(image.id)
@@ -123,12 +118,20 @@ class Removal:
             if running:
                 reason = f"image is being used by running container {shorten(container)}"
                 return _Obstacle(image, True, True, reason)
-        if soft and references and self._catalog.get_references(image.id):
+        if soft and named:
             return _Obstacle(image, False, False, "image is referenced in multiple repositories")
         if soft and users:
             reason = f"image is being used by stopped container {shorten(users[0][0])}"
             return _Obstacle(image, False, True, reason)
         return None
+
+
+def _list_going(reference: Reference, references: list[Reference]) -> list[Reference]:
+    """Return what goes with a name: digests of a repository that loses its last tag."""
+    others = [own for own in references if own != reference and own.name == reference.name]
+    if reference.digest or any(not own.digest for own in others):
+        return [reference]
+    return [reference, *others]
 
 
 def _is_id_prefix(image_id: ImageId, text: str) -> bool:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from barque.images.archive import PlannedImage
     from barque.images.assembly import Assembly
     from barque.images.exchange import Exchange
+    from barque.images.findings import Holders, Tell
     from barque.images.layers import Metered
+    from barque.images.progress import Report
 
 _PROGRESS_S = 0.1
 _MISSING = "<missing>"
@@ -146,6 +148,33 @@ class ImageService:
             for row in image.layers
         }
         return sum(sizes.values())
+
+    # Checking
+
+    async def check(
+        self, *, deep: bool, repair: bool, holders: Holders, tell: Tell, report: Report
+    ) -> dict[str, int]:
+        """Check blobs, images and layers, and ``repair`` them: see ``checking``.
+
+        ``deep`` also reads every byte. ``tell`` is given what is found, ``report`` how far it
+        is. Returns how many of each kind there are. Raises KernelError, OSError.
+        """
+        from barque.images.checking import ImageCheck  # noqa: PLC0415 rarely used
+
+        check = ImageCheck(
+            self._catalog,
+            self._content,
+            self._snapshotter,
+            self._garbage,
+            self._limits,
+            deep=deep,
+            repair=repair,
+            holders=holders,
+            tell=tell,
+            report=report,
+        )
+        await check.run()
+        return check.counts
 
     # Names
 
@@ -311,8 +340,9 @@ class ImageService:
             archive = await assembly.stage(stream)
             planned = await asyncio.to_thread(archive.plan, wanted)
             for plan in sorted(planned, key=lambda plan: len(plan.layers)):  # parents first
-                if ImageId(plan.config.digest) in self._catalog.images:
-                    assembly.add_tags(ImageId(plan.config.digest), plan.tags)
+                image = self._catalog.images.get(ImageId(plan.config.digest))
+                if image is not None and assembly.is_whole(image):
+                    assembly.add_tags(image.id, plan.tags)
                 else:
                     async for line in self._load_image(assembly, plan):
                         if not quiet:
@@ -453,7 +483,8 @@ class ImageService:
                     removal.remove(name, force=False, prune=True)
             records += self._collect(removal, image.id)
         await asyncio.to_thread(self._content.reap)
-        return records, before - self._measure()
+        dropped = await asyncio.to_thread(self._content.drop_partials)
+        return records, before - self._measure() + dropped
 
     def _measure(self) -> int:
         return sum(

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 import msgspec
 
 from barque.content.digests import digest_bytes
-from barque.errors import BarqueError
+from barque.content.documents import decode_document
+from barque.errors import BarqueError, InvalidArgument
 from barque.registry.auth import Credentials
 from barque.registry.config import RegistryConfig
 from barque.registry.connection import Answer, Body, Connection, Pace
@@ -123,9 +124,10 @@ class Repository:
                 more = _NEXT.search(answer.headers.get("Link", ""))
                 here = answer.url
             try:
-                yield msgspec.json.decode(content, type=kind)
-            except msgspec.DecodeError as error:
-                raise Damaged(f"{here}: the list is not understood: {error}") from error
+                page = decode_document(content, kind)
+            except InvalidArgument as error:
+                raise Damaged(f"{here}: the list is {error}") from error
+            yield page
             if more is None:
                 return
             following = urljoin(here, more[1])
@@ -137,18 +139,19 @@ class Repository:
     # Blobs, down
 
     async def read_blob(
-        self, digest: str, size: int, offset: int = 0
+        self, digest: str, size: int, offset: int = 0, url: str = ""
     ) -> AsyncGenerator[bytes, None]:
         """Give a blob's bytes from ``offset`` on. The caller verifies the digest of the whole.
 
-        Raises RegistryError, Unreachable where it breaks off, Damaged if more than ``size``
-        bytes come.
+        With ``url`` they come from there, and credentials stay with the registry; it may be where
+        the registry may redirect to: https, or plain http between insecure hosts. Raises
+        RegistryError, Unreachable where it breaks off, Damaged if more than ``size`` bytes come.
         """
         headers = {"Range": f"bytes={offset}-{size - 1}"} if offset else {}
         async with self._connection.request(
             "GET",
-            self._url(f"blobs/{digest}"),
-            scopes=self._scopes,
+            url or self._url(f"blobs/{digest}"),
+            scopes=() if url else self._scopes,
             headers=headers,
             expect=(200, 206),
         ) as answer:
@@ -251,9 +254,9 @@ class Repository:
         async with self._bounded("GET", f"/v1/search?{query}") as answer:
             content = await answer.read(_MAX_PAGE_BYTES)
         try:
-            return msgspec.json.decode(content, type=_Found).results
-        except msgspec.DecodeError as error:
-            raise RegistryError(f"the search's answer is not understood: {error}") from error
+            return decode_document(content, _Found).results
+        except InvalidArgument as error:
+            raise RegistryError(f"the search's answer is {error}") from error
 
     async def list_repositories(self) -> list[str]:
         """Return the registry's repositories, where it tells. Raises as all do."""

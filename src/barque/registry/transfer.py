@@ -23,17 +23,22 @@ async def download(
     size: int,
     attempts: int,
     on_retry: Callable[[float], object],
+    *,
+    offset: int = 0,
+    url: str = "",
 ) -> AsyncGenerator[bytes, None]:
-    """Give all bytes of a blob, resuming after cuts. The caller verifies the digest.
+    """Give a blob's bytes from ``offset`` on, resuming after cuts. The caller verifies the digest.
+
+    ``url`` is another place than the registry to get it from.
 
     Gives up after ``attempts`` tries in a row that brought nearly nothing; ``on_retry`` is
     told the pause in seconds. Raises RegistryError, Unreachable, Damaged. Close it.
     """
-    offset = failures = 0
-    while True:
+    failures = 0
+    while not offset or offset < size:
         began = offset
         try:
-            async with aclosing(repository.read_blob(digest, size, offset)) as pieces:
+            async with aclosing(repository.read_blob(digest, size, offset, url)) as pieces:
                 async for piece in pieces:
                     offset += len(piece)
                     yield piece

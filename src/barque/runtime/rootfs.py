@@ -29,6 +29,8 @@ from barque.runtime.mounts import PROC_FILES, MountStep, plain_path
 _KERNELS_PLACES = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
+_DEEPEST = 256
+"""Directories that are made for one path. They are made from the inside out, each by a call."""
 
 
 def _remove_volatile_mark(work: str) -> None:
@@ -51,12 +53,19 @@ def _remove_volatile_mark(work: str) -> None:
 def open_rootfs(rootfs: RootfsMount) -> int:
     """The snapshot as a detached mount; the caller owns it.
 
-    Raises KernelError: EINVAL at ``lowerdir+`` where the kernel is too old for it.
+    Raises KernelError: EINVAL at ``lowerdir+`` where the kernel is too old for it, ENOSPC or
+    EROFS where the layer cannot be written.
     """
     if rootfs.type == "overlay" and (rootfs.upper or len(rootfs.lower) > 1):
         if rootfs.volatile:
             _remove_volatile_mark(rootfs.work)
-        return km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
+        fd = km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
+        # Overlayfs is content to be read-only where it cannot write to its work directory.
+        if rootfs.upper and os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            os.close(fd)
+            below = os.statvfs(rootfs.work).f_flag & os.ST_RDONLY
+            raise KernelError("write", errno.EROFS if below else errno.ENOSPC, rootfs.work)
+        return fd
     return km.clone_tree(rootfs.source or rootfs.lower[0], recursive=rootfs.type == "bind")
 
 
@@ -214,6 +223,8 @@ class Root:
             os.close(parent_fd)
 
     def _make_parent(self, path: str, hops: int) -> tuple[str, str, int]:
+        if path.count("/") > _DEEPEST:
+            raise InvalidArgument(f"{path[:40]}… is deeper than {_DEEPEST} directories: not made")
         parent, _, name = path.rstrip("/").rpartition("/")
         return parent, name, self.make_directory(parent or "/", hops=hops)
 

@@ -51,12 +51,13 @@ What is not
 * Whether a snapshot is mounted somewhere is not known: the caller removes it when it is not.
 * Durability of the content: who commits has synced the file system first.
 
-All methods but ``reap``, ``usage`` and ``changes`` belong on the loop's thread. Those that
-change something are one database transaction each.
+All methods but ``reap``, ``usage``, ``changes`` and ``find_difference`` belong on the loop's
+thread. Those that change something are one database transaction each.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import msgspec
@@ -150,6 +151,36 @@ class Snapshotter(Protocol):
 
         For an active snapshot the tree is walked: call it from a thread. Raises NotFound.
         """
+        ...
+
+    def find_damage(self, key: str) -> str:
+        """Say why ``key`` cannot be used: its files or its parent are gone; "" if it can.
+
+        Quick; what the files hold is not looked at. Raises NotFound.
+        """
+        ...
+
+    def find_difference(self, wanted: str, found: str, stop: threading.Event) -> str:
+        """Say where ``found`` holds something else than ``wanted``, on the same parent, does.
+
+        Reads every byte: call it from a thread, which ``stop`` ends early. Returns "" if they
+        are the same. Raises NotFound, KernelError, OSError.
+        """
+        ...
+
+    def drop(self, key: str) -> None:
+        """Remove a damaged snapshot even where it is a parent. Raises NotFound.
+
+        What stands on it stays, and can be used when ``commit`` has made one of its name again.
+        """
+        ...
+
+    def list_strays(self) -> list[str]:
+        """Return the names of directories among the snapshots' that belong to none."""
+        ...
+
+    def discard_stray(self, name: str) -> None:
+        """Put a directory that belongs to no snapshot into the trash."""
         ...
 
     def recover(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -30,12 +31,14 @@ from barque.kernel.files import try_spread
 from barque.models.launch import RootfsMount
 from barque.snapshots.changes import Changes, compare_trees
 from barque.snapshots.contract import Snapshot
+from barque.snapshots.equality import find_difference
 from barque.snapshots.trash import discard, empty_trash
 from barque.snapshots.trees import measure_tree
 from barque.snapshots.views import open_view
 from barque.store.database import Database
 from barque.store.snapshots import SnapshotRow, SnapshotTable
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,10 @@ class DirectorySnapshotter(ABC):
         try:
             return self._rows[key]
         except KeyError:
-            raise NotFound(f"snapshot {key} does not exist in the {self.driver} store") from None
+            raise NotFound(
+                f"snapshot {key} does not exist in the {self.driver} store: if an image's layer is "
+                "missing, pull or load the image again"
+            ) from None
 
     def _chain(self, key: str) -> list[SnapshotRow]:
         """Return the rows from ``key`` down to the one without a parent."""
@@ -122,9 +128,7 @@ class DirectorySnapshotter(ABC):
                 self._make(row)
             except OSError as error:
                 discard(Path(self._directory(row)), self._trash)
-                raise KernelError(
-                    "mkdir", error.errno or 0, self._directory(row), "no snapshot was made"
-                ) from error
+                raise KernelError("mkdir", error.errno or 0, self._directory(row)) from error
         return row
 
     def prepare(self, key: str, parent: str) -> RootfsMount:
@@ -201,13 +205,12 @@ class DirectorySnapshotter(ABC):
 
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""
-        row = self._get(key)
+        self._get(key)
         if self._children[key]:
             raise Conflict(
                 f"snapshot {key} is the parent of {self._children[key]} others: remove those first"
             )
-        self._forget(row)  # first: a directory without a row is cleared by recover
-        discard(Path(self._directory(row)), self._trash)
+        self.drop(key)
 
     def stat(self, key: str) -> Snapshot:
         """See ``Snapshotter.stat``."""
@@ -220,25 +223,68 @@ class DirectorySnapshotter(ABC):
 
     def walk(self) -> list[Snapshot]:
         """See ``Snapshotter.walk``."""
-        return [_describe(row) for row in sorted(self._rows.values(), key=lambda row: row.number)]
+        ordered: dict[str, SnapshotRow] = {}
+        for row in sorted(self._rows.values(), key=lambda row: row.number):
+            # Where a damaged parent was made again, it is younger than its children.
+            climbed = []
+            above: SnapshotRow | None = row
+            while above is not None and above.key not in ordered:
+                climbed.append(above)
+                above = self._rows.get(above.parent)
+            ordered.update((each.key, each) for each in reversed(climbed))
+        return [_describe(row) for row in ordered.values()]
 
     def usage(self, key: str) -> int:
         """See ``Snapshotter.usage``."""
         row = self._get(key)
         if row.kind != "active":
             return row.size_bytes
-        fd = os.open(self._tree(row), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(self._tree(row), _DIRECTORY)
         try:
             return measure_tree(fd)
         finally:
             os.close(fd)
 
+    def find_damage(self, key: str) -> str:
+        """See ``Snapshotter.find_damage``."""
+        row = self._get(key)
+        if row.parent and row.parent not in self._rows:
+            return f"the layer below, {row.parent}, is missing"
+        if row.kind != "view" and not os.path.isdir(self._tree(row)):
+            return f"its directory {self._tree(row)} is missing"
+        return ""
+
+    def find_difference(self, wanted: str, found: str, stop: threading.Event) -> str:
+        """See ``Snapshotter.find_difference``."""
+        trees = [self._tree(self._get(key)) for key in (wanted, found)]
+        with ExitStack() as stack:
+            fds = []
+            for tree in trees:
+                fds.append(os.open(tree, _DIRECTORY))
+                stack.callback(os.close, fds[-1])
+            return find_difference(fds[0], fds[1], stop)
+
+    def drop(self, key: str) -> None:
+        """See ``Snapshotter.drop``."""
+        row = self._get(key)
+        self._forget(row)  # first: a directory without a row is cleared by recover
+        discard(Path(self._directory(row)), self._trash)
+
+    def list_strays(self) -> list[str]:
+        """See ``Snapshotter.list_strays``."""
+        known = {str(row.number) for row in self._rows.values()}
+        return sorted(set(os.listdir(self._root)) - known)
+
+    def discard_stray(self, name: str) -> None:
+        """See ``Snapshotter.discard_stray``."""
+        if name in self.list_strays():
+            discard(self._root / name, self._trash)
+
     def recover(self) -> None:
         """See ``Snapshotter.recover``."""
-        known = {str(row.number) for row in self._rows.values()}
-        there = {path.name for path in self._root.iterdir()}
-        for name in there - known:
+        for name in self.list_strays():
             discard(self._root / name, self._trash)
+        there = set(os.listdir(self._root))
         for row in list(self._rows.values()):
             if row.kind != "view" and str(row.number) not in there:
                 # A machine that crashed kept the row and lost the directory, or somebody

@@ -8,13 +8,31 @@ event loop ever pays for it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from barque.errors import FailedPrecondition
+from barque.errors import MAKE_ROOM, DatabaseError, FailedPrecondition
 from barque.store.schema import MIGRATIONS
+
+_RESERVE_BYTES = 2 << 20
+"""Room in the files that is taken when the engine starts, so that on a full disk there is
+some left to record removals. While it is stopped a file of its own keeps that room."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose failures are in barque's words: the one place where they are made."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """Execute a statement. Raises DatabaseError if the disk is full or fails."""
+        try:
+            return super().execute(*arguments)
+        except sqlite3.OperationalError as error:
+            advice = f": {MAKE_ROOM}" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else ""
+            raise DatabaseError(f"the engine's database cannot be used: {error}{advice}") from error
 
 
 class Database:
@@ -26,13 +44,19 @@ class Database:
         Raises FailedPrecondition if a newer barque wrote it.
         """
         self.path = path
-        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._room = path.with_name(f"{path.name}-room")
+        self._room.unlink(missing_ok=True)
+        self.connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
         self.connection.execute("PRAGMA journal_mode=WAL")
         self.connection.execute("PRAGMA synchronous=NORMAL")
         self.connection.execute("PRAGMA foreign_keys=ON")
         self.connection.execute("PRAGMA busy_timeout=5000")
         self.connection.execute("PRAGMA wal_autocheckpoint=0")
         self._migrate()
+        with suppress(DatabaseError):  # where there is no room, it must start nevertheless
+            self._take_reserve()
 
     def _migrate(self) -> None:
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
@@ -46,16 +70,28 @@ class Database:
                 f"BEGIN IMMEDIATE; {migration} PRAGMA user_version={number}; COMMIT;"
             )
 
+    def _take_reserve(self) -> None:
+        """Let the write-ahead log, and later the database, have free pages."""
+        with self.transaction() as connection:
+            connection.execute("CREATE TABLE reserve (room BLOB)")
+            connection.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE_BYTES,))
+        with self.transaction() as connection:
+            connection.execute("DROP TABLE reserve")
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run the block as one transaction: all of it, or, on any exception, nothing."""
+        """Run the block as one transaction: all of it, or, on any exception, nothing.
+
+        Raises DatabaseError.
+        """
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield self.connection
+            self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            if self.connection.in_transaction:  # a full disk may have ended it already
+                self.connection.execute("ROLLBACK")
             raise
-        self.connection.execute("COMMIT")
 
     def checkpoint(self) -> None:
         """Fold the WAL into the database file. Callable from any thread."""
@@ -66,6 +102,9 @@ class Database:
             connection.close()
 
     def close(self) -> None:
-        """Fold the WAL and close."""
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold the WAL and close; keep the room that is needed to open it again."""
+        with suppress(DatabaseError):  # what could not be folded is folded at the next start
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
+        with suppress(OSError), self._room.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 2 * _RESERVE_BYTES)

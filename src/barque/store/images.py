@@ -19,6 +19,8 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     diff_id: str
     chain_id: str
     unpacked_size: int
+    urls: list[str] = []
+    """Where a foreign layer may be fetched from."""
 
 
 class ImageRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,6 +49,8 @@ def main() -> None:
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         code = _report(arguments, where + os.strerror(error.errno or 0).lower())
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - a defect, told in the same words as other errors
         code = _report(arguments, f"internal error: {type(error).__name__}: {error}")
     os._exit(code)
