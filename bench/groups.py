@@ -17,6 +17,7 @@ from bench import (
     registries,
     run,
     throughput,
+    traffic,
 )
 from bench.measure import Measurement
 from bench.subjects import Subjects
@@ -26,6 +27,8 @@ GROUPS: dict[str, Callable[[Subjects], list[Measurement]]] = {
     "exec": run.measure_exec,
     "lifecycle": lifecycle.measure,
     "networks": networks.measure,
+    "attach": networks.measure_attach,
+    "traffic": traffic.measure,
     "clients": clients.measure,
     "idle": idle.measure,
     "api": api.measure,

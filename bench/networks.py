@@ -1,4 +1,7 @@
-"""What networks cost: a published port, a network of one's own, joining while running."""
+"""What networks cost: a published port, a network of one's own, joining while running.
+
+And what it costs to come to a network where many are already.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from bench.targets import IMAGE, EngineTarget
 ROUNDS = 15
 PORT = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
 NETWORK = "bench"
+NEIGHBOURS = (10, 100, 500)
+ATTACH_LIMIT_MS = 8.0
 SLEEP = {"Image": IMAGE, "Cmd": ["sleep", "60"]}
 
 
@@ -66,3 +71,39 @@ def measure(subjects: Subjects) -> list[Measurement]:
     for target in subjects.engines:
         target.engine.docker("network", "rm", NETWORK)
     return [*measurements, joining]
+
+
+def measure_attach(subjects: Subjects) -> list[Measurement]:
+    """Time what a network adds to a start, by how many containers are on its bridge.
+
+    Each sample is a start there less a start without any network right after it.
+    """
+    measurements = []
+    for target in subjects.engines:
+        if target.name != "barque":
+            continue
+        target.engine.docker("network", "create", "--subnet", "10.250.0.0/16", NETWORK)
+        for count in NEIGHBOURS:
+            _fill(target, count)
+            goal = Goal(limit=ATTACH_LIMIT_MS)
+            measurement = Measurement(f"attach beside {count} others", "ms", goal=goal)
+            for _ in range(2 * ROUNDS):
+                attached = _start(target, {"NetworkMode": NETWORK})
+                measurement.add(target.name, attached - _start(target, {"NetworkMode": "none"}))
+            measurements.append(measurement)
+        target.engine.remove_containers()
+        target.engine.docker("network", "rm", NETWORK)
+    return measurements
+
+
+def _fill(target: EngineTarget, count: int) -> None:
+    """Start containers until there are ``count`` on the network."""
+    connection = Connection(target.engine.socket)
+    try:
+        have = len(connection.request("GET", "/containers/json"))
+        body = {**SLEEP, "Cmd": ["sleep", "36000"], "HostConfig": {"NetworkMode": NETWORK}}
+        for _ in range(count - have):
+            container = connection.request("POST", "/containers/create", body)["Id"]
+            connection.request("POST", f"/containers/{container}/start")
+    finally:
+        connection.close()

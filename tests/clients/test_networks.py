@@ -258,6 +258,108 @@ def test_links_on_the_default_network(engine: Engine) -> None:
     assert linked == engine.docker("exec", "db", "hostname")
 
 
+def test_settings_are_taken_from_another_network(engine: Engine) -> None:
+    engine.docker(
+        "network", "create", "--config-only", "--subnet", "10.219.4.0/24", "--label", "tier=back",
+        "-o", "com.docker.network.driver.mtu=1400", "settings",
+    )  # fmt: skip
+    shown = inspect(engine, "network", "settings")
+    assert (shown["ConfigOnly"], shown["Driver"]) == (True, "null")
+    assert shown["IPAM"]["Config"] == [{"Subnet": "10.219.4.0/24"}]
+    engine.docker("network", "create", "--config-from", "settings", "shop")
+    shown = inspect(engine, "network", "shop")
+    assert shown["ConfigFrom"] == {"Network": "settings"}
+    assert shown["IPAM"]["Config"][0]["Subnet"] == "10.219.4.0/24"
+    assert shown["Labels"] == {"tier": "back"}
+    link = ("run", "--rm", "--network", "shop", "busybox", "ip", "link", "show", "eth0")
+    assert "mtu 1400" in engine.docker(*link)
+    for arguments, text in (
+        (("create", "--config-from", "settings", "--label", "a=b", "x"), "user specified config"),
+        (("create", "--config-from", "settings", "-o", "a=b", "x"), "network driver options"),
+        (("create", "--config-from", "nothing", "x"), "nothing"),
+        (("create", "--config-only", "--internal", "x"), "configuration network can only"),
+        (("rm", "settings"), "is in use"),
+    ):
+        refused = engine.cli("network", *arguments)
+        assert refused.returncode == 1, arguments
+        assert text in refused.stderr, arguments
+    used = engine.cli("run", "--rm", "--network", "settings", "busybox", "true")
+    assert used.returncode == 125
+    engine.docker("network", "rm", "shop")
+    engine.docker("network", "rm", "settings")
+
+
+def test_a_network_with_ipv6_only(engine: Engine) -> None:
+    only_barque(engine)  # needs API 1.47
+    create = ("network", "create", "--ipv4=false", "--ipv6", "--subnet", "fd19:7::/64")
+    engine.docker(*create, "six")
+    shown = inspect(engine, "network", "six")
+    assert (shown["EnableIPv4"], shown["EnableIPv6"]) == (False, True)
+    engine.docker("run", "-d", "--name", "web", "--network", "six", "-p", "80", "busybox", *WEB)
+    endpoint = inspect(engine, "container", "web")["NetworkSettings"]["Networks"]["six"]
+    assert (endpoint["IPAddress"], endpoint["GlobalIPv6Address"]) == ("", "fd19:7::2")
+    (binding,) = inspect(engine, "container", "web")["NetworkSettings"]["Ports"]["80/tcp"]
+    assert get(f"[::1]:{binding['HostPort']}")
+    inside = ("run", "--rm", "--network", "six", "busybox")
+    assert engine.docker(*inside, "ping", "-6", "-c", "1", "-W", "5", "web")
+    assert "fd19:7::1" in engine.docker(*inside, "ip", "-6", "route")
+    neither = engine.cli("network", "create", "--ipv4=false", "x")
+    assert "IPv4 or IPv6 must be enabled" in neither.stderr
+
+
+def test_options_of_an_endpoint(engine: Engine) -> None:
+    only_barque(engine)  # needs API 1.48
+    engine.docker("network", "create", "shop")
+    sysctl = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1"
+    name = "com.docker.network.endpoint.ifname=shop0"
+    run = ("run", "--rm", "--network", f'name=shop,"driver-opt={sysctl}",driver-opt={name}')
+    read = "cat /proc/sys/net/ipv4/conf/shop0/log_martians; ip route"
+    seen = engine.docker(*run, "busybox", "sh", "-c", read).splitlines()
+    assert seen[0] == "1"
+    assert "dev shop0" in seen[1]
+    other = sysctl.replace("IFNAME", "all")
+    refused = engine.cli("run", "--rm", "--network", f"name=shop,driver-opt={other}", "busybox")
+    assert refused.returncode == 125
+    assert "unable to parse sysctl" in refused.stderr
+    absent = sysctl.replace("log_martians", "nothing")
+    failed = engine.cli("run", "--rm", "--network", f"name=shop,driver-opt={absent}", "busybox")
+    assert failed.returncode
+    assert "/proc/sys/net/ipv4/conf/eth0/nothing" in failed.stderr
+
+
+def test_where_ports_are_published_by_default(engine: Engine) -> None:
+    only_barque(engine)
+    option = "com.docker.network.bridge.host_binding_ipv4=127.0.0.1"
+    engine.docker("network", "create", "-o", option, "local")
+    engine.docker("run", "-d", "--name", "web", "--network", "local", "-p", "80", "busybox", *WEB)
+    (binding,) = inspect(engine, "container", "web")["NetworkSettings"]["Ports"]["80/tcp"]
+    assert binding["HostIp"] == "127.0.0.1"
+    assert get(f"127.0.0.1:{binding['HostPort']}")
+    with pytest.raises(OSError, match="refused"):
+        get(f"{engine.subnet[1]}:{binding['HostPort']}", timeout_s=0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (("--subnet", "10.219.1.7/24"), "10.219.1.0/24"),
+        (("--subnet", "10.219.1.0/24", "--ip-range", "10.219.2.0/25"), "10.219.2.0/25"),
+        (("--subnet", "10.219.1.0/24", "--gateway", "10.219.2.1"), "10.219.2.1"),
+        (("--subnet", "10.219.1.0/24", "--aux-address", "a=10.219.2.1"), "10.219.2.1"),
+        (("--ip-range", "10.219.2.0/25"), "subnet"),
+        (("--subnet", "10.219.1.0/33"), "10.219.1.0/33"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated"), "internal network"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv4=odd"), "odd"),
+    ],
+)
+def test_networks_that_cannot_be(engine: Engine, flags: tuple[str, ...], text: str) -> None:
+    only_barque(engine)  # 20.10 takes some of them
+    refused = engine.cli("network", "create", *flags, "x")
+    assert refused.returncode == 1
+    assert text in refused.stderr
+    assert names(engine) == {"bridge", "host", "none"}
+
+
 COMPOSE = """
 version: "2.4"
 services:

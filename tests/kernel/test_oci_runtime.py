@@ -122,7 +122,7 @@ def test_failures_leave_nothing(runtime: Runtime) -> None:
             "the resctrl file system is not mounted",
         ),
         (
-            {"linux": {"namespaces": [{"type": "mount"}], "mountLabel": "a:b:c"}, "hostname": ""},
+            {"process": {"cwd": "/", "args": ["sh"], "selinuxLabel": "a:b:c"}},
             "SELinux is not enabled",
         ),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "listed twice"),
@@ -144,6 +144,15 @@ def test_what_cannot_be_is_refused(runtime: Runtime, change: dict[str, object], 
     assert code == 1
     assert said in text
     assert not runtime.root.exists() or os.listdir(runtime.root) == []
+
+
+def test_a_label_of_mounts_needs_selinux_to_mean_anything(runtime: Runtime) -> None:
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        pytest.skip("this host has SELinux: the label is applied")
+    runtime.linux["mountLabel"] = "system_u:object_r:container_file_t:s0"
+    code, lines = runtime.run("echo ran")
+    assert (code, lines[-1]) == (0, "ran")
+    assert "has no effect: SELinux is not enabled on this host" in lines[0]
 
 
 def test_exec(runtime: Runtime, tmp_path: Path) -> None:
@@ -428,3 +437,7 @@ def test_features(runtime: Runtime) -> None:
     assert {"rro", "idmap", "rprivate"} <= set(told["mountOptions"])
     assert "user" in told["linux"]["namespaces"]
     assert "SCMP_ACT_NOTIFY" in told["linux"]["seccomp"]["actions"]
+    assert {"SCMP_ARCH_X86", "SCMP_ARCH_X86_64"} <= set(told["linux"]["seccomp"]["archs"])
+    assert told["linux"]["selinux"] == told["linux"]["apparmor"] == {"enabled": True}
+    assert told["linux"]["netDevices"] == {"enabled": True}
+    assert told["linux"]["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}

@@ -28,6 +28,7 @@ from barque.models.api import (
     PortBinding,
 )
 from barque.models.container import ContainerRecord
+from barque.network import bridge as bridge_module
 from barque.network.config import AddressPool, NetworkConfig
 from barque.network.service import Networks
 from barque.runtime.network import configure
@@ -48,6 +49,9 @@ PATIENCE_S = 0.4
 """How long what does not come about is waited for: everything here is on one machine."""
 
 ROUTED = {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}
+UNPROTECTED = {"com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"}
+ISOLATED = {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}
+TRUSTING = {"com.docker.network.bridge.trusted_host_interfaces": "eth7:uplink"}
 NO_ICC = {"com.docker.network.bridge.enable_icc": "false"}
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -56,6 +60,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "inner": {"subnet": "10.177.3.0/24", "internal": True},
     "apart": {"subnet": "10.177.4.0/24", "options": NO_ICC},
     "routed": {"subnet": "10.177.5.0/24", "options": ROUTED},
+    "unprotected": {"subnet": "10.177.6.0/24", "options": UNPROTECTED},
+    "isolated": {"subnet": "10.177.7.0/24", "options": ISOLATED, "internal": True},
+    "trusting": {"subnet": "10.177.8.0/24", "options": TRUSTING},
 }
 PORTS: dict[str, dict[str, list[PortBinding]]] = {
     "web": {
@@ -68,10 +75,13 @@ PORTS: dict[str, dict[str, list[PortBinding]]] = {
     "far": {"80/tcp": [PortBinding(host_port="8090")]},
     "open": {"80/tcp": [PortBinding(host_port="8095")]},
     "plain": {"80/tcp": [PortBinding(host_port="8070")]},
+    "bare": {"80/tcp": [PortBinding(host_port="8060")]},
+    "kind": {"80/tcp": [PortBinding(host_port="8061")]},
 }
 WHERE = {
     "web": "a", "near": "a", "other": "b", "in1": "inner", "in2": "inner", "far": "apart",
-    "lone": "apart", "open": "routed", "plain": "default",
+    "lone": "apart", "open": "routed", "plain": "default", "bare": "unprotected", "iso1": "isolated",
+    "iso2": "isolated", "kind": "trusting",
 }  # fmt: skip
 
 # who, how, what (container, its port), expected: None does not come about, else the client's
@@ -90,6 +100,12 @@ MATRIX: list[tuple[str, str, str, int, tuple[str, int], str | None]] = [
     ("outside", "tcp", "192.0.2.1", 8070, ("plain", 80), "192.0.2.9"),
     ("outside", "tcp", "open", 80, ("open", 80), "192.0.2.9"),
     ("outside", "tcp", "open", 84, ("open", 84), None),
+    ("outside", "tcp", "bare", 84, ("bare", 84), "192.0.2.9"),
+    ("outside", "tcp", "192.0.2.1", 8060, ("bare", 80), "192.0.2.9"),
+    ("outside", "tcp", "iso1", 84, ("iso1", 84), None),
+    ("outside", "tcp", "kind", 80, ("kind", 80), "192.0.2.9"),
+    ("outside", "tcp", "kind", 84, ("kind", 84), None),
+    ("outside", "tcp", "192.0.2.1", 8061, ("kind", 80), "192.0.2.9"),
     ("outside", "udp", "192.0.2.1", 8053, ("web", 80), "192.0.2.9"),
     ("outside", "udp", "192.0.2.1", 8054, ("web", 81), None),
     ("outside", "udp", "web", 80, ("web", 80), None),
@@ -110,6 +126,7 @@ MATRIX: list[tuple[str, str, str, int, tuple[str, int], str | None]] = [
     ("host", "tcp", "::1", 8070, ("plain", 80), "10.177.83.1"),
     ("host", "tcp", "web", 84, ("web", 84), "10.177.1.1"),
     ("host", "tcp", "in1", 84, ("in1", 84), "10.177.3.1"),
+    ("host", "tcp", "iso1", 84, ("iso1", 84), None),
     ("host", "udp", "127.0.0.1", 8053, ("web", 80), "10.177.1.1"),
     ("host", "udp", "127.0.0.1", 8054, ("web", 81), "10.177.1.1"),
     # from containers
@@ -140,6 +157,11 @@ MATRIX: list[tuple[str, str, str, int, tuple[str, int], str | None]] = [
     ("lone", "tcp", "far", 84, ("far", 84), None),
     ("lone", "tcp", "192.0.2.1", 8090, ("far", 80), "10.177.4.1"),  # but see ``bridged``
     ("lone", "tcp", "192.0.2.9", 7777, ("outside", 7777), "192.0.2.1"),
+    ("bare", "tcp", "192.0.2.9", 7777, ("outside", 7777), "192.0.2.1"),
+    ("web", "tcp", "kind", 80, ("kind", 80), None),
+    ("web", "tcp", "bare", 84, ("bare", 84), "10.177.6.1"),  # masqueraded
+    ("iso1", "tcp", "iso2", 84, ("iso2", 84), "10.177.7.2"),
+    ("iso1", "tcp", "192.0.2.1", 8080, ("web", 80), None),
     ("open", "tcp", "192.0.2.9", 7777, ("outside", 7777), "10.177.5.2"),
 ]  # fmt: skip
 
@@ -273,10 +295,16 @@ def request(name: str) -> NetworkRequest:
     )
 
 
-def open_networks(root: Path, records: dict[str, ContainerRecord]) -> Networks:
+def open_networks(
+    root: Path,
+    records: dict[str, ContainerRecord],
+    *,
+    bridge: str = "tbq7x",
+    bip: str = "10.177.83.1/24",
+) -> Networks:
     config = NetworkConfig(
-        bridge="tbq7x",
-        bip="10.177.83.1/24",
+        bridge=bridge,
+        bip=bip,
         default_address_pools=[AddressPool(base="10.178.0.0/16", size=24)],
     )
     by_id = records.values
@@ -346,6 +374,89 @@ def test_everybody_reaches_whom_they_may_and_nobody_else(tmp_path: Path) -> None
 
 
 @isolated
+def test_the_rules_of_an_engine_that_is_gone_stop_nobody(tmp_path: Path) -> None:
+    """Its table stays for its containers; its bridge goes, and another has the subnet now."""
+
+    async def check() -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        other = open_networks(gone, {}, bridge="tbq8x", bip="10.179.9.1/24")
+        await other.setup()
+        for name in NETWORKS:
+            await other.create(request(name))
+        devices = [network.bridge for network in other.list() if network.bridge]
+        other.close()
+        ip(current_namespace(), *(f"link delete {device}" for device in devices))
+        world = await make_world(tmp_path)
+        differences = await list_differences(world)
+        assert not differences, "\n".join(differences)
+        world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_another_engine_comes_and_goes(tmp_path: Path) -> None:
+    """Both choose subnets of the same pools; the containers of one talk all the while."""
+
+    async def come_and_go(until: asyncio.Event) -> int:
+        times = 0
+        while not until.is_set():
+            other = open_networks(tmp_path / "other", {}, bridge="tbq8x", bip="10.179.9.1/24")
+            await other.setup()
+            for internal in (False, True):
+                made = await other.create(NetworkRequest(name="own", internal=internal))
+                assert made.subnet == "10.178.1.0/24", "the other engine has the first"
+                await other.remove("own")
+            other.close()
+            if times % 2:
+                assert await other.teardown()
+            times += 1
+        return times
+
+    async def check() -> None:
+        (tmp_path / "other").mkdir()
+        world = await make_world(tmp_path)
+        own = await world.networks.create(NetworkRequest(name="own"))
+        assert own.subnet == "10.178.0.0/24"
+        done = asyncio.Event()
+        other = asyncio.create_task(come_and_go(done))
+        differences = [*await list_differences(world), *await list_differences(world)]
+        done.set()
+        assert await other > 3
+        assert not differences, "\n".join(differences)
+        world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_two_engines_that_choose_the_same_subnet_at_once(tmp_path: Path) -> None:
+    """The one that comes second finds the address of the first, withdraws and chooses again."""
+
+    async def check() -> None:
+        networks = open_networks(tmp_path, {})
+        await networks.setup()
+        opened = bridge_module.open_bridge
+        first: list[str] = []
+
+        def open_second(name: str, **settings: Any) -> None:
+            if not first:
+                first.append(settings["addresses"][0])
+                opened("rival", mtu=1500, addresses=first, ipv6=False)
+            opened(name, **settings)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bridge_module, "open_bridge", open_second)
+            made = await networks.create(NetworkRequest(name="x"))
+        assert first == ["10.178.0.1/24"]
+        assert made.subnet == "10.178.1.0/24"
+        networks.close()
+
+    run(check())
+
+
+@isolated
 def test_rules_come_back_when_somebody_takes_them_away(tmp_path: Path) -> None:
     table = "barque-tbq7x"
 
@@ -366,6 +477,45 @@ def test_rules_come_back_when_somebody_takes_them_away(tmp_path: Path) -> None:
                 assert time.monotonic() - begin < 5, vandalism
         assert not await list_differences(world)
         world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_bridges_come_back_when_somebody_takes_them_away(tmp_path: Path) -> None:
+    """With their addresses and their containers, as if nothing had been."""
+
+    async def check() -> None:
+        world = await make_world(tmp_path)
+        for name in ("a", "inner", "apart", "bridge"):
+            device = world.networks.get(name).bridge
+            process = await asyncio.create_subprocess_exec("ip", "link", "delete", device)
+            assert await process.wait() == 0
+        begin = time.monotonic()
+        while await world.probe("near", "tcp", "web", 80, ("web", 80)) is None:
+            assert time.monotonic() - begin < 5
+        differences = await list_differences(world)
+        assert not differences, "\n".join(differences)
+        world.networks.close()
+
+    run(check())
+
+
+@isolated
+def test_pools_that_are_used_up(tmp_path: Path) -> None:
+    async def check() -> None:
+        pools = [AddressPool(base="10.178.0.0/23", size=24)]
+        config = NetworkConfig(bridge="none", default_address_pools=pools)
+        networks = Networks(Database(tmp_path / "barque.db"), config, lambda _: container())
+        await networks.setup()
+        for name in ("a", "b"):
+            await networks.create(NetworkRequest(name=name))
+        with pytest.raises(BarqueError, match="all predefined address pools have been fully sub"):
+            await networks.create(NetworkRequest(name="c"))
+        assert [network.name for network in networks.list()] == ["a", "b", "host", "none"]
+        await networks.remove("a")
+        assert (await networks.create(NetworkRequest(name="c"))).subnet == "10.178.0.0/24"
+        networks.close()
 
     run(check())
 

@@ -264,6 +264,17 @@ ABOVE: list[tuple[list[Item], dict[str, str], dict[str, str]]] = [
         {"d": "dir", "d/gone": "lower", "d/kept": "lower", "d/sub": "dir",
          "d/sub/new": "upper", "top": "lower"},
     ),
+    (
+        [("file", "d/sub/new", "upper"), ("file", "d/.wh.sub", "")],
+        {"d": "dir", "d/sub": "opaque", "d/sub/new": "upper"},
+        {"d": "dir", "d/gone": "lower", "d/kept": "lower", "d/sub": "dir",
+         "d/sub/new": "upper", "top": "lower"},
+    ),
+    (
+        [("file", "d/sub/new", "upper"), ("file", ".wh..wh..opq", "")],
+        {"d": "opaque", "d/sub": "dir", "d/sub/new": "upper", "top": "whiteout"},
+        {"d": "dir", "d/sub": "dir", "d/sub/new": "upper"},
+    ),
     (  # a directory for a file, a file for a directory
         [("dir", "top", None), ("file", "d", "upper")],
         {"top": "dir", "d": "upper"},
@@ -347,6 +358,23 @@ def test_whiteouts_through_a_real_overlay(
     assert done.returncode == 0, done.stderr
     found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert found == seen
+
+
+def test_what_comes_through_a_link_is_not_hidden_by_its_own_layer(tmp_path: Path) -> None:
+    items: list[Item] = [
+        ("symlink", "link", "/d/sub"),
+        ("file", "link/new", "upper"),
+        ("file", ".wh.d", ""),
+    ]
+    unpack(make_tar(BELOW), tmp_path)
+    unpack(make_tar(items), tmp_path, Whiteouts.DELETE)
+    assert tree(tmp_path) == {
+        "d": "dir",
+        "d/sub": "dir",
+        "d/sub/new": "upper",
+        "link": "-> /d/sub",
+        "top": "lower",
+    }
 
 
 def test_parents_lend_their_attributes_from_below(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from support import sentinels
+from support.attackers import PYTHON, python_flags
 from support.engine import Engine, open_barqued
+from support.images import make_config, make_docker_archive
 from support.secret import SECRET, secret_environment
 from support.waiting import wait_until
 from support.weakenings import engine_program
@@ -305,6 +307,45 @@ def test_environment_of_the_engine_is_seen_by_who_may_trace(engine: Engine) -> N
     assert sees_the_secret(engine, "--pid", "host", "--cap-add", "SYS_PTRACE")
 
 
+WATCH_EXECS = """
+import os, sys
+print('ready', flush=True)
+while True:
+    for process in os.listdir('/proc'):
+        if process.isdigit() and process != '1':
+            try:
+                print(open(f'/proc/{process}/root{sys.argv[1]}').read(), flush=True)
+            except OSError:
+                continue
+"""
+EARLY = pytest.mark.xfail(
+    reason="an exec'ed process is in the container's PID namespace before it has left the host's "
+    "root and privileges; who may trace can use both",
+    strict=True,
+)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param((), id="default"),
+        pytest.param(("--cap-add", "SYS_PTRACE"), id="SYS_PTRACE", marks=EARLY),
+    ],
+)
+def test_execs_are_not_followed_out(engine: Engine, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """A container looks at the root of each process that comes up in it (CVE-2016-9962)."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    watch = (PYTHON, "-I", "-c", WATCH_EXECS, str(secret))
+    id_ = engine.docker("run", "-d", *flags, *python_flags(), "busybox", *watch)
+    wait_until(lambda: "ready" in engine.docker("logs", id_), "it watches")
+    for _ in range(8):
+        engine.docker("exec", id_, "true")
+    said = engine.docker("logs", id_)
+    engine.docker("rm", "-f", id_)
+    assert SECRET not in said
+
+
 def test_nothing_of_the_engine_is_in_what_it_tells(engine: Engine) -> None:
     id_ = engine.docker("run", "-d", "busybox", "true")
     for target in (f"/containers/{id_}/json", "/info", "/containers/json?all=1", "/images/json"):
@@ -349,6 +390,28 @@ def test_exec_does_not_wait_for_a_passwd_that_is_a_pipe(engine: Engine) -> None:
         assert done.returncode != 0
         assert "/etc/passwd" in done.stdout + done.stderr
         engine.docker("rm", "-f", id_)
+
+
+FLOOD = "head -c 100000000 /dev/zero | tr '\\0' x"
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
+def test_health_checks_do_not_flood_the_engine(engine: Engine) -> None:
+    """100 MB from each; docker keeps 4096 bytes of it."""
+    before = peak_bytes(engine.pid)
+    flags = ("--health-interval", "1s", "--health-timeout", "20s", "--health-cmd", FLOOD)
+    id_ = engine.docker("run", "-d", *flags, "busybox", "sleep", "100")
+    form = "{{json .State.Health.Log}}"
+    wait_until(lambda: "xxx" in engine.docker("inspect", "-f", form, id_), "it was checked", 60)
+    said = engine.docker("inspect", "-f", form, id_)
+    engine.docker("rm", "-f", id_)
+    assert len(said) < 100_000
+    assert peak_bytes(engine.pid) - before < 32 << 20
 
 
 IMAGES = [
@@ -430,3 +493,71 @@ def test_interpreter_of_the_engine_is_out_of_reach(engine: Engine) -> None:
     before = sentinels.look()
     assert engine.docker("run", "--rm", "--pid", "host", "busybox", "sh", "-c", script) == ""
     assert sentinels.look().changed(before) == []
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "NUL in the environment": {"Env": ["A=x\0y"]},
+    "no name in the environment": {"Env": ["=x", "A", "", "B=1"]},
+    "surrogates in the environment": {"Env": ["A=\udcff"]},
+    "many variables": {"Env": [f"V{n}={'x' * 1000}" for n in range(500)]},
+    "a long variable": {"Env": [f"A={'x' * 200_000}"]},
+    "NUL in the command": {"Cmd": ["echo", "x\0y"]},
+    "an empty command": {"Cmd": [""]},
+    "an empty entry point": {"Entrypoint": [""], "Cmd": None},
+    "the runtime itself": {"Entrypoint": ["/proc/self/exe"]},
+    "a directory to run": {"Entrypoint": ["/etc"]},
+    "a relative directory": {"WorkingDir": "../../x"},
+    "NUL in the directory": {"WorkingDir": "/x\0y"},
+    "a line feed in the directory": {"WorkingDir": "/x\ny"},
+    "a file as directory": {"WorkingDir": "/etc/passwd"},
+    "a long directory": {"WorkingDir": "/" + "x" * 5000},
+    "a deep directory": {"WorkingDir": "/x" * 1500},
+    "NUL in the user": {"User": "root\0x"},
+    "colons in the user": {"User": "0:0:0"},
+    "a long user": {"User": "1" * 10_000},
+    "an empty volume": {"Volumes": {"": {}}},
+    "a relative volume": {"Volumes": {"x/../../y": {}}},
+    "NUL in a volume": {"Volumes": {"/x\0y": {}}},
+    "a volume at the root": {"Volumes": {"/": {}}},
+    "a volume on a file": {"Volumes": {"/etc/passwd": {}}},
+    "a volume on another": {"Volumes": {"/v": {}, "/v/w": {}, "/v/w/../w": {}}},
+    "volumes on the kernel": {"Volumes": {"/proc/sys": {}, "/sys/kernel": {}, "/dev/pts": {}}},
+    "many volumes": {"Volumes": {f"/v{n}": {} for n in range(50)}},
+    "a port that is none": {"ExposedPorts": {"99999/tcp": {}, "x/y": {}, "": {}}},
+    "a signal that is none": {"StopSignal": "SIGNOPE"},
+    "a large signal": {"StopSignal": "99999999999"},
+    "a health check without words": {"Healthcheck": {"Test": []}},
+    "a health check of all the time": {"Healthcheck": {"Test": ["CMD", "true"], "Interval": 1}},
+    "a negative health check": {"Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": -5}},
+    "labels": {"Labels": {"a\nb": "c\0d", "com.docker.compose.project": "../x", "": ""}},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_hostile_documents_of_images(
+    engine: Engine, busybox_tar: Path, tmp_path: Path, name: str
+) -> None:
+    """Loaded as they are: they never went through a client's checks.
+
+    The image is refused, or the container, or it runs; the engine knows what it says no to.
+    """
+    layer = busybox_tar.read_bytes()
+    config = make_config([layer], **{"Cmd": ["true"], **CONFIGS[name]})
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(make_docker_archive([(["document:1"], [layer], config)]))
+    before = sentinels.look(Path("/etc/hostname"))
+    loaded = engine.cli("load", "-i", str(archive))
+    if loaded.returncode == 0:
+        status, said = call(engine.socket, "POST", "/containers/create", {"Image": "document:1"})
+        if status == 201:
+            id_ = said["Id"]
+            status, said = call(engine.socket, "POST", f"/containers/{id_}/start")
+            if status == 204:
+                call(engine.socket, "POST", f"/containers/{id_}/stop?t=1")
+            assert call(engine.socket, "DELETE", f"/containers/{id_}?force=1&v=1")[0] == 204
+        for defect in ("internal error", "ValueError", "RecursionError", "ArgumentError"):
+            assert defect not in str(said)
+        assert engine.cli("rmi", "-f", "document:1").returncode == 0
+    assert "internal error" not in loaded.stdout + loaded.stderr
+    assert engine.docker("volume", "ls", "-q") == ""
+    assert sentinels.look(Path("/etc/hostname")).changed(before) == []

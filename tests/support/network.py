@@ -6,6 +6,7 @@ plays the host; it takes every device and rule away with it.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import shutil
@@ -17,16 +18,39 @@ from pathlib import Path
 
 import pytest
 
-from barque.kernel.netlink import LOOPBACK, Netlink, set_link
+from barque.errors import KernelError
+from barque.kernel.netlink import LOOPBACK, Netlink, add_dummy, set_link, try_kind
 from barque.kernel.process import CLONE_NEWNET, setns, unshare
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, PortBinding
 from barque.models.container import ContainerRecord, ContainerState
 from barque.models.ids import ContainerId, ImageId
 
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
 needs_nft = pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft (package nftables)")
+
+
+def has_kind(kind: str) -> bool:
+    """Whether this kernel makes interfaces of ``kind``, such as dummy or macvlan."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            unshare(CLONE_NEWNET)
+            with Netlink() as netlink:
+                netlink.execute(add_dummy("probe") if kind == "dummy" else try_kind(kind))
+            os._exit(0)
+        except KernelError as error:
+            os._exit(error.errno == errno.EOPNOTSUPP)
+        finally:
+            os._exit(2)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def needs_kind(kind: str, option: str) -> pytest.MarkDecorator:
+    """Skip a test on a kernel without interfaces of ``kind``."""
+    missing = os.geteuid() == 0 and not has_kind(kind)
+    return pytest.mark.skipif(missing, reason=f"needs a kernel with {option} ({kind})")
 
 
 def isolated(test: Callable[[Path], None]) -> Callable[[Path], None]:

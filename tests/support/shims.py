@@ -22,7 +22,7 @@ from barque.models.launch import (
     RootfsMount,
     UserNames,
 )
-from barque.runtime.capabilities import DEFAULT
+from barque.runtime.capabilities import DOCKER
 from barque.shim.launcher import Spawner, start_spawner
 
 CGROUP_PARENT = "/barque-test-shims"
@@ -94,7 +94,7 @@ class Harness:
     def process(
         self, args: list[str], *, tty: bool = False, env: list[str] | None = None
     ) -> oci.Process:
-        caps = list(DEFAULT)
+        caps = list(DOCKER)
         return oci.Process(
             terminal=tty,
             args=args,

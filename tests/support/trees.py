@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from barque.models.launch import RootfsMount
+from barque.snapshots.trees import open_directory, walk_tree
 
 CAPABILITY = b"\1\0\0\2" + bytes(16)
 
@@ -129,3 +130,57 @@ CHANGES: list[tuple[str, Step, set[str]]] = [
     ("an own attribute", lambda r: os.setxattr(r / "xattr", "user.x", b"y"), set()),
 ]  # fmt: skip
 """(what is done, how, the list of ``diff``), each on a tree of its own."""
+
+
+def describe(root: int, since_ns: int) -> dict[str, str]:
+    """Say in words what stands below ``root``, by path.
+
+    What is as it mostly is goes without saying: the owner 0:0, the modes 755 of directories and
+    644 of all else, and dates at 0 or after ``since_ns``.
+    """
+    found: dict[str, str] = {}
+    inodes: dict[int, str] = {}
+    for path, status in walk_tree(root):
+        name = os.fsdecode(path)
+        is_directory = stat.S_ISDIR(status.st_mode)
+        if not is_directory and status.st_ino in inodes:
+            found[name] = f"same as {inodes[status.st_ino]}"
+            continue
+        inodes[status.st_ino] = name
+        parent, _, base = path.rpartition(b"/")
+        with open_directory(root, parent) as directory:
+            words = [_describe_content(directory, base, status)]
+            mode = stat.S_IMODE(status.st_mode)
+            if not stat.S_ISLNK(status.st_mode) and mode != (0o755 if is_directory else 0o644):
+                words.append(f"mode {mode:o}")
+            where = f"/proc/self/fd/{directory}/{os.fsdecode(base)}"
+            for key in sorted(os.listxattr(where, follow_symlinks=False)):
+                value = os.getxattr(where, key, follow_symlinks=False)
+                words.append(f"{key}={value.decode('latin-1')}")
+        if (status.st_uid, status.st_gid) != (0, 0):
+            words.append(f"owner {status.st_uid}:{status.st_gid}")
+        if status.st_mtime_ns and not 0 <= status.st_mtime_ns - since_ns < 3600 * 10**9:
+            words.append(f"at {status.st_mtime_ns}")
+        found[name] = " ".join(words)
+    return found
+
+
+def _describe_content(directory: int, name: bytes, status: os.stat_result) -> str:
+    device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    match stat.S_IFMT(status.st_mode):
+        case stat.S_IFDIR:
+            return "dir"
+        case stat.S_IFLNK:
+            return f"-> {os.fsdecode(os.readlink(name, dir_fd=directory))}"
+        case stat.S_IFCHR:
+            return f"char {device}"
+        case stat.S_IFBLK:
+            return f"block {device}"
+        case stat.S_IFIFO:
+            return "fifo"
+        case _ if status.st_size > 40:
+            return f"file of {status.st_size} bytes"
+        case _:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+            with os.fdopen(fd, "rb") as file:
+                return f"file {file.read().decode('latin-1')!r}"

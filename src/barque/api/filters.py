@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import msgspec
-
 from barque.api.parameters import parse_time
+from barque.content.documents import decode_document
 from barque.errors import InvalidArgument
 
 Filters = dict[str, list[str]]
@@ -25,8 +24,8 @@ def parse_filters(text: str, allowed: frozenset[str] | None) -> Filters:
     if not text:
         return {}
     try:
-        document = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+        document = decode_document(text, object)
+    except InvalidArgument:
         raise InvalidArgument(f"invalid filter: not a JSON map of lists: {text[:80]}") from None
     if not isinstance(document, dict):
         raise InvalidArgument(f"invalid filter: not a JSON map of lists: {text[:80]}")

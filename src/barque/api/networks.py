@@ -159,7 +159,8 @@ def render_network(
         entry: dict[str, Any] = {"Subnet": pool.subnet}
         if pool.ip_range:
             entry["IPRange"] = pool.ip_range
-        entry["Gateway"] = pool.gateway
+        if pool.gateway:
+            entry["Gateway"] = pool.gateway
         if pool.auxiliary:
             entry["AuxiliaryAddresses"] = pool.auxiliary
         pools.append(entry)
@@ -169,8 +170,8 @@ def render_network(
         "Internal": network.internal,
         "Attachable": network.attachable,
         "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
+        "ConfigFrom": {"Network": network.config_from},
+        "ConfigOnly": network.config_only,
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,

@@ -6,8 +6,7 @@ import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
-import msgspec
-
+from barque.content.documents import decode_document
 from barque.errors import InvalidArgument
 from barque.models.image import Platform
 
@@ -153,8 +152,8 @@ def parse_platform_object(text: str) -> str:
     if not text.startswith("{"):
         return text
     try:
-        platform = msgspec.json.decode(text, type=Platform)
-    except msgspec.DecodeError as error:
+        platform = decode_document(text, Platform)
+    except InvalidArgument as error:
         raise InvalidArgument(f"invalid platform {text}: {error}") from None
     parts = (platform.os or "linux", platform.architecture, platform.variant)
     return "/".join(part for part in parts if part)

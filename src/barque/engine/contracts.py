@@ -233,9 +233,17 @@ class NetworkService(Protocol):
         ...
 
     async def disconnect(
-        self, record: ContainerRecord, name: str, namespace_fd: int, /
+        self,
+        record: ContainerRecord,
+        name: str,
+        namespace_fd: int,
+        keep: Callable[[Attachment], object],
+        /,
     ) -> Attachment:
-        """Take a running container off a network. Takes the descriptor."""
+        """Take a running container off a network, once ``keep`` has it recorded.
+
+        Takes the descriptor.
+        """
         ...
 
     def rename(self, record: ContainerRecord, /) -> dict[str, EndpointSettings]:

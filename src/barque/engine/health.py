@@ -146,7 +146,7 @@ class HealthMonitors:
             age_ns, started_ns = self._age_ns(run), self.clock.now_ns()
             try:
                 code, output = await self.prober.run(handle, command, check.timeout or TIMEOUT_NS)
-            except BarqueError as error:
+            except (BarqueError, OSError) as error:
                 code, output = FAILED, str(error)
             if handle.run is not run or handle.monitor is not asyncio.current_task():
                 return

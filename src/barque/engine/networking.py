@@ -5,6 +5,7 @@ Source: Engine API, section Network.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from barque.network.modes import PREDEFINED
 from barque.network.refusals import check_endpoint
 
 _SHARED = "container:"
+_AT_ONCE = 8
+"""Containers that get their resolvers back at a time."""
 
 _log = logging.getLogger("barque.engine")
 
@@ -88,7 +91,7 @@ class Networking:
         used = {name for record in self.registry.records() for name in record.networks}
         removed = []
         for network in list(self.networks.list()):
-            if network.name in PREDEFINED or network.name in used:
+            if network.name in PREDEFINED or network.name in used or network.config_only:
                 continue
             if not match_labels(network.labels, filters):
                 continue
@@ -156,7 +159,11 @@ class Networking:
                 self.registry.replace(handle, networks=kept)
                 return
             namespace_fd = await self._open_namespace(record)
-            attachment = await self.networks.disconnect(record, name, namespace_fd)
+
+            def keep(now: Attachment) -> None:
+                self.registry.replace(handle, networks=now.networks, ports=now.ports)
+
+            attachment = await self.networks.disconnect(record, name, namespace_fd, keep)
             self._keep(handle, attachment, network, "disconnect")
 
     def _find_joined(self, record: ContainerRecord, ref: str) -> tuple[NetworkRecord | None, str]:
@@ -189,14 +196,21 @@ class Networking:
 
     async def resume(self) -> None:
         """Resolve names again for containers that an earlier engine started."""
-        for handle in self.registry:
-            if handle.run is None or not self.networks.needs_namespace(handle.id):
-                continue
-            try:
-                namespace_fd = await self._open_namespace(handle.record)
-                await self.networks.resume(handle.record, namespace_fd)
-            except (BarqueError, OSError) as error:
-                _log.error("container %s resolves no names: %s", handle.id[:12], error)
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def resume(handle: Handle) -> None:
+            async with room:
+                if handle.run is None or not self.networks.needs_namespace(handle.id):
+                    return
+                try:
+                    namespace_fd = await self._open_namespace(handle.record)
+                    await self.networks.resume(handle.record, namespace_fd)
+                except (BarqueError, OSError) as error:
+                    _log.error("container %s resolves no names: %s", handle.id[:12], error)
+
+        async with asyncio.TaskGroup() as group:
+            for handle in list(self.registry):
+                group.create_task(resume(handle))
 
     def _publish(self, network: NetworkRecord, action: str) -> None:
         attributes = {"name": network.name, "type": network.driver}

@@ -248,6 +248,11 @@ def _process(
         raise InvalidArgument(
             f"the working directory '{cwd}' is invalid, it needs to be an absolute path"
         )
+    for text in (*args, *env):
+        if "\0" in text:
+            raise InvalidArgument(
+                f"{text[:40]!r} contains a NUL character, which no program can be given"
+            )
     host = record.host_config
     security = parse_security_options(host.security_opt)
     no_new_privileges = security.no_new_privileges

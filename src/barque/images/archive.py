@@ -17,16 +17,19 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from barque.content.digests import digest_bytes, get_hex, parse_digest
+from barque.content.documents import decode_document
 from barque.content.store import ContentStore, Ingest
 from barque.errors import BarqueError, InvalidArgument, NotFound
 from barque.images.compression import open_decompressed
 from barque.images.layers import Metered
 from barque.images.platform import format_platform, rank
-from barque.images.reference import Reference, parse_reference
+from barque.images.reference import Reference, parse_reference, parse_tag_target
 from barque.images.tar import Kind, Limits, Source, TarReader
 from barque.images.unpack import clean
 from barque.models.ids import Digest
 from barque.models.image import DOCKER_INDEX, OCI_INDEX, Descriptor, Index, Manifest, Platform
+from barque.registry.documents import probe
+from barque.registry.errors import Damaged
 
 _T = TypeVar("_T")
 _LIMITS = Limits(entries=100_000)
@@ -198,7 +201,7 @@ class Archive:
                 PlannedImage(
                     config=config,
                     layers=layers,
-                    tags=[parse_reference(tag).stored for tag in item.repo_tags or []],
+                    tags=[parse_tag_target(tag, "") for tag in item.repo_tags or []],
                     manifest=manifests.get((config.digest, *(layer.digest for layer in layers))),
                     parent=item.parent,
                 )
@@ -245,7 +248,7 @@ class Archive:
             return member
         if depth >= _NESTING:
             raise InvalidArgument("invalid archive: indexes within indexes without end")
-        index = _decode(descriptor.digest, member.read(self._store), Index)
+        index = self._read_document(member, Index)
         ranked = []
         for number, child in enumerate(index.manifests):
             order = rank(child.platform or wanted, wanted)
@@ -260,13 +263,22 @@ class Archive:
         )
 
     def _plan_manifest(self, member: Member) -> PlannedImage:
-        manifest = _decode(member.digest, member.read(self._store), Manifest)
+        manifest = self._read_document(member, Manifest)
         return PlannedImage(
             config=self._get_blob(manifest.config),
             layers=[self._get_blob(layer) for layer in manifest.layers],
             tags=[],
             manifest=member,
         )
+
+    def _read_document(self, member: Member, kind: type[_T]) -> _T:
+        """Read a manifest or an index, but nothing that is both."""
+        content = member.read(self._store)
+        try:
+            probe(content, "")
+        except Damaged as error:
+            raise InvalidArgument(f"invalid archive: {member.digest}: {error}") from error
+        return _decode(member.digest, content, kind)
 
     def _get_blob(self, descriptor: Descriptor) -> Member:
         digest = parse_digest(descriptor.digest)
@@ -293,8 +305,8 @@ class _DockerItem(msgspec.Struct, rename="pascal"):
 
 def _decode(name: str, content: bytes, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+        return decode_document(content, kind)
+    except InvalidArgument as error:
         raise InvalidArgument(f"invalid archive: {name}: {error}") from error
 
 
@@ -313,11 +325,17 @@ def _is_attestation(descriptor: Descriptor) -> bool:
 
 
 def _get_name(descriptor: Descriptor) -> Reference | None:
-    """Return what an index calls an image; a tag alone does not name one."""
+    """Return what an index calls an image; a tag alone does not name one.
+
+    Raises InvalidArgument for the name of another digest than the image's own.
+    """
     annotations: dict[str, Any] = descriptor.annotations or {}
     name = annotations.get(_CONTAINERD_NAME)
     if not name:
         name = annotations.get(_REF_NAME, "")
         if ":" not in name and "/" not in name:
             return None
-    return parse_reference(name).stored
+    reference = parse_reference(name)
+    if reference.digest and reference.digest == descriptor.digest:
+        return reference.stored
+    return parse_tag_target(name, "")

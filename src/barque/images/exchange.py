@@ -22,7 +22,7 @@ from barque.models.image import Manifest, Platform
 from barque.registry.auth import Credentials
 from barque.registry.client import Repository, check_login, open_repository
 from barque.registry.config import RegistryConfig
-from barque.registry.documents import Document, is_attestation, parse
+from barque.registry.documents import Document, is_attestation, parse, probe
 from barque.registry.errors import Damaged, RegistryError
 from barque.registry.transfer import download
 
@@ -126,7 +126,7 @@ class Exchange:
         wanted = reference if reference.digest else reference.stored
         async with self._pulls.open(wanted, credentials) as (repository, top):
             platforms = await _list_platforms(repository, top)
-        kind = top.media_type or msgspec.json.decode(top.content).get("mediaType", "")
+        kind = top.media_type or probe(top.content, "").media_type
         return {
             "Descriptor": {"mediaType": kind, "digest": top.digest, "size": len(top.content)},
             "Platforms": platforms,

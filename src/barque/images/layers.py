@@ -19,7 +19,7 @@ from barque.errors import InvalidArgument
 from barque.images.compression import Readable, ReadAhead, open_decompressed
 from barque.images.download import Following
 from barque.images.feed import Feed, Stopped
-from barque.images.tar import Limits, Source
+from barque.images.tar import BLOCK, Limits, Source
 from barque.images.unpack import Layer, Whiteouts
 from barque.kernel.files import sync_file_system
 from barque.models.image import OCI_LAYER
@@ -91,9 +91,9 @@ def unpack(source: Metered, mount: RootfsMount, parent: str, limits: Limits) -> 
         # Decompressing is as much work as all the rest; reading is not, and takes on hashing.
         if compression:
             ahead = stack.enter_context(ReadAhead(pieces))
-            archive = Source(_watch(ahead, source, digest.update))
+            archive = Source(_watch(ahead, source, digest.update, limits))
         else:
-            watched = _watch(pieces, source, digest.update)
+            watched = _watch(pieces, source, digest.update, limits)
             archive = Source(stack.enter_context(ReadAhead(watched)))
         stack.callback(source.close)  # before the thread that reads ahead is waited for
         layer = Layer(root, whiteouts, lower, limits)
@@ -114,11 +114,16 @@ def _open(stack: ExitStack, path: str) -> int:
 
 
 def _watch(
-    pieces: Iterable[bytes], source: Metered, update: Callable[[bytes], object]
+    pieces: Iterable[bytes], source: Metered, update: Callable[[bytes], object], limits: Limits
 ) -> Iterator[bytes]:
     total = 0
     for piece in pieces:
         total += len(piece)
+        if total > limits.total_bytes + limits.entries * BLOCK:  # content and headers
+            raise InvalidArgument(
+                f"the layer was refused: it unpacks to more than the {limits.total_bytes} bytes "
+                "allowed"
+            )
         if total > _RATIO_FROM and total > _RATIO * source.bytes_read:
             raise InvalidArgument(
                 f"the layer was refused: {source.bytes_read} compressed bytes became more than "

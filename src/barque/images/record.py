@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from barque.content.documents import decode_document
 from barque.errors import InvalidArgument
 from barque.models.ids import Digest, ImageId
 from barque.models.image import ImageConfig
 from barque.store.images import LayerRow
 
 _MAX_LAYERS = 127  # as docker; overlayfs takes more, but every layer costs each look-up
+
+
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,17 +85,30 @@ def decode_config(content: bytes) -> ImageConfig:
     Raises InvalidArgument.
     """
     try:
-        config = msgspec.convert(
-            _without_nulls(msgspec.json.decode(content)), ImageConfig, strict=False
-        )
-    except (msgspec.DecodeError, RecursionError) as error:
+        document = _without_nulls(decode_document(content, dict[str, Any]))
+        config = msgspec.convert(document, ImageConfig, strict=False)
+    except (msgspec.ValidationError, InvalidArgument) as error:
         raise InvalidArgument(f"invalid image config: {error}") from error
+    if config.created:
+        _check_time(config.created)
     if len(config.rootfs.diff_ids) > _MAX_LAYERS:
         raise InvalidArgument(
             f"the image has {len(config.rootfs.diff_ids)} layers: max depth exceeded "
             f"({_MAX_LAYERS} are allowed)"
         )
     return config
+
+
+def _check_time(text: str) -> None:
+    """Raise InvalidArgument for what is no RFC 3339 time: lists of images are sorted by it."""
+    try:
+        if _RFC3339.fullmatch(text) is None:
+            raise ValueError("it must read 2006-01-02T15:04:05Z")  # noqa: TRY301 two reasons
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"invalid image config: created is {text[:100]!r}: {error}"
+        ) from error
 
 
 def _without_nulls(value: Any) -> Any:

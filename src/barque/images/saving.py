@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from barque.content.digests import get_hex
+from barque.content.documents import decode_document
 from barque.content.store import ContentStore
 from barque.errors import InvalidArgument, NotFound
 from barque.images.catalog import Catalog, get_blobs
@@ -132,7 +133,7 @@ class SavedArchive:
         manifests = []
         for saved in plan:
             image = saved.image
-            document = msgspec.json.decode(self._store.read(image.manifest_digest))
+            document = decode_document(self._store.read(image.manifest_digest), dict[str, Any])
             bare = Descriptor(
                 media_type=document.get("mediaType") or OCI_MANIFEST,
                 digest=image.manifest_digest,

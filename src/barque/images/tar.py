@@ -41,6 +41,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """One extended header or long name."""
     path_bytes: int = 1 << 16
     """More than one system call takes: such paths are made step by step."""
+    long_name_bytes: int = 64 << 20
+    """Of all names and links together, what is longer than 255 bytes: names are remembered."""
     depth: int = 1024
     """Components of a path."""
     extents: int = 100_000
@@ -207,6 +209,7 @@ class TarReader:
         self.limits = limits or Limits()
         self.total_bytes = 0
         self._headers = 0
+        self._long_name_bytes = 0
 
     def __iter__(self) -> Iterator[Entry]:
         source = self.source
@@ -288,10 +291,20 @@ class TarReader:
     def _check(self, entry: Entry) -> None:
         if entry.kind is Kind.FILE and entry.name.endswith(b"/"):
             entry.kind = Kind.DIRECTORY  # how v7 archives write one
+            if entry.size:  # some readers take it for content, others for headers
+                raise InvalidArgument(
+                    f"invalid tar archive: {show(entry.name)} is a directory with content"
+                )
         if entry.kind is not Kind.FILE and entry.kind is not Kind.DIRECTORY:
             entry.size = 0  # a size here says nothing of the archive: no content follows
         if entry.kind is Kind.DIRECTORY:
             entry.size = 0
+        self._long_name_bytes += max(0, len(entry.name) - 255) + max(0, len(entry.link) - 255)
+        if self._long_name_bytes > self.limits.long_name_bytes:
+            raise InvalidArgument(
+                f"the archive has more than the {self.limits.long_name_bytes} bytes of long names "
+                "allowed"
+            )
         size = entry.size
         if not 0 <= size <= self.limits.file_bytes:
             raise InvalidArgument(f"invalid tar archive: {show(entry.name)} has size {size}")
@@ -422,7 +435,8 @@ def parse_header(block: bytes) -> Entry:
     entry.mtime_ns = parse_number(mtime) * _NANOSECONDS
     entry.link = _cut(link) if link[0] else b""
     entry.major = entry.minor = 0
-    if entry.kind is Kind.CHARACTER or entry.kind is Kind.BLOCK:
+    is_device = entry.kind is Kind.CHARACTER or entry.kind is Kind.BLOCK
+    if is_device and magic.startswith(b"ustar"):  # v7 headers have no such fields
         entry.major, entry.minor = parse_number(major), parse_number(minor)
         if not 0 <= entry.major < 1 << 12 or not 0 <= entry.minor < 1 << 20:
             raise InvalidArgument(
@@ -471,7 +485,7 @@ def parse_pax(content: bytes) -> list[tuple[bytes, bytes]]:
             raise InvalidArgument("invalid tar archive: an extended header is malformed")
         end = at + length
         key, equals, value = content[space + 1 : end - 1].partition(b"=")
-        if end <= space or content[end - 1] != 0x0A or not (key and equals):
+        if end <= space or content[end - 1] != 0x0A or not (key and equals) or b"\0" in key:
             raise InvalidArgument("invalid tar archive: an extended header is malformed")
         records.append((key, value))
         at = end

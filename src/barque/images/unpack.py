@@ -102,9 +102,11 @@ class Layer:
         self._directories: OrderedDict[bytes, int] = OrderedDict()
         self._inodes: dict[int, int] = {}  # open directory to inode, for DELETE
         self._created: set[tuple[int, bytes]] = set()  # (directory's inode, name), for DELETE
+        self._entered: set[int] = set()  # inodes of directories with something new, for DELETE
         self._times: dict[bytes, int] = {}
         self._hidden: list[tuple[bytes, bytes]] = []  # (directory, name), for OVERLAY
         self._opaque: list[tuple[bytes, bytes]] = []
+        self._linked: set[bytes] = set()  # what hard links have of the layers below
         self.size_bytes = 0
         """Apparent size of the files unpacked so far."""
 
@@ -197,8 +199,27 @@ class Layer:
             os.close(oldest)
         self._directories[path] = fd
         if self._whiteouts is Whiteouts.DELETE:
-            self._inodes[fd] = os.fstat(fd).st_ino
+            self._inodes[fd] = self._enter(fd)
         return fd
+
+    def _enter(self, fd: int) -> int:
+        """Note that this layer has something in a directory, and so in those around it.
+
+        Return its inode.
+        """
+        inode = own = os.fstat(fd).st_ino
+        above = os.dup(fd)
+        try:
+            while inode not in self._entered:
+                self._entered.add(inode)
+                if inode == os.fstat(self._root).st_ino:
+                    break
+                below, above = above, os.open("..", _DIRECTORY, dir_fd=above)
+                os.close(below)
+                inode = os.fstat(above).st_ino
+        finally:
+            os.close(above)
+        return own
 
     def _forget_directories(self) -> None:
         """Close all: a directory or link on the way to one of them may have been replaced."""
@@ -345,6 +366,10 @@ class Layer:
                     f"invalid layer: {show(entry.name)} is a hard link to the directory "
                     f"{show(entry.link)}"
                 )
+            if self._whiteouts is Whiteouts.DELETE:
+                inode = os.fstat(target_directory).st_ino
+                if (inode, name) not in self._created:
+                    self._linked.add(target)
             there = _find(directory, base)
             if there is not None:
                 if os.path.samestat(there, status):
@@ -391,6 +416,7 @@ class Layer:
                 if stat.S_ISDIR(status.st_mode) or _is_whiteout(status):
                     return False
                 self._copy_from(source, self._open_parent(parent), base, status)
+                self._linked.add(path)
             finally:
                 os.close(source)
             return True
@@ -450,9 +476,10 @@ class Layer:
                 unsupported = isinstance(error, OSError) and error.errno in (EOPNOTSUPP, EPERM)
                 if unsupported and name != _CAPABILITY:
                     continue  # as every unpacker does: the file works without
+                reason = error.strerror if isinstance(error, OSError) else error
                 raise InvalidArgument(
                     f"the extended attribute {show(name)} of {show(entry.name)} cannot be set: "
-                    f"{error}"
+                    f"{reason}"
                 ) from error
 
     def _clear(self, directory: int, base: bytes) -> None:
@@ -480,9 +507,21 @@ class Layer:
             case Whiteouts.OVERLAY:  # at the end, when it is known what this layer brings
                 (self._opaque if name == _OPAQUE_NAME else self._hidden).append((parent, name))
             case Whiteouts.DELETE if name == _OPAQUE_NAME:
+                self._check_links(parent, name)
                 self._delete_lower(parent)
             case Whiteouts.DELETE:
+                self._check_links(parent, name)
                 self._delete(parent, name)
+
+    def _check_links(self, parent: bytes, name: bytes) -> None:
+        """Refuse to hide what this layer has a hard link to: it would be there, and not."""
+        path = parent if name == _OPAQUE_NAME else parent + b"/" + name
+        beneath = path.strip(b"/") + b"/"
+        for linked in self._linked:
+            if (linked + b"/").startswith(beneath) or beneath == b"/":
+                raise InvalidArgument(
+                    f"invalid layer: it hides {show(linked)}, to which it has a hard link"
+                )
 
     def _make_whiteouts(self) -> None:
         """Hide in an overlayfs upper layer what was asked to be hidden.
@@ -490,6 +529,8 @@ class Layer:
         Only what is there below: overlayfs shows a whiteout in a directory that it need not
         merge, to those who list it.
         """
+        for parent, name in self._opaque + self._hidden:
+            self._check_links(parent, name)
         for path, _ in self._opaque:
             if path:
                 parent, _, name = path.rpartition(b"/")
@@ -561,7 +602,7 @@ class Layer:
             status = _find(directory, name)
             if status is None:
                 return
-            if (os.fstat(directory).st_ino, name) not in self._created:
+            if not self._is_brought(os.fstat(directory).st_ino, name, status):
                 remove_tree(directory, name)
                 self._forget_directories()
                 return
@@ -584,13 +625,21 @@ class Layer:
             try:
                 inode = os.fstat(fd).st_ino
                 for name in _list(fd):
-                    if (inode, name) not in self._created:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    if not self._is_brought(inode, name, status):
                         remove_tree(fd, name)
-                    elif stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                    elif stat.S_ISDIR(status.st_mode):
                         pending.append(path + b"/" + name if path else name)
             finally:
                 os.close(fd)
         self._forget_directories()
+
+    def _is_brought(self, directory: int, name: bytes, status: os.stat_result) -> bool:
+        """Tell whether this layer has brought a name, or something that stands below it."""
+        is_directory = stat.S_ISDIR(status.st_mode)
+        return (directory, name) in self._created or (
+            is_directory and status.st_ino in self._entered
+        )
 
     def _set_times(self) -> None:
         """Set the directories' dates, which unpacking into them has changed."""

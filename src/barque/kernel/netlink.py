@@ -50,6 +50,7 @@ NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 
 # rtnetlink.h
+RTMGRP_LINK = 1
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
 RTM_GETLINK = 18
@@ -62,6 +63,7 @@ RTM_GETROUTE = 26
 RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3
 RT_SCOPE_UNIVERSE = 0
+RT_SCOPE_LINK = 253
 RTN_UNICAST = 1
 RTA_DST = 1
 RTA_OIF = 4
@@ -72,6 +74,7 @@ RTA_TABLE = 15
 IFLA_ADDRESS = 1
 IFLA_IFNAME = 3
 IFLA_MTU = 4
+IFLA_LINK = 5
 IFLA_MASTER = 10
 IFLA_LINKINFO = 18
 IFLA_NET_NS_FD = 28
@@ -85,6 +88,13 @@ IFLA_INFO_SLAVE_DATA = 5
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 VETH_INFO_PEER = 1
+IFLA_MACVLAN_MODE = 1
+IFLA_IPVLAN_MODE = 1
+IFLA_IPVLAN_FLAGS = 2
+IFLA_VLAN_ID = 1
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
 # if_addr.h
@@ -282,6 +292,75 @@ def add_veth(
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, "add veth", name)
 
 
+def add_macvlan(
+    name: str, *, namespace_fd: int, parent: int, mode: str, mac: str = "", mtu: int = 0
+) -> Request:
+    """Create ``name`` in ``namespace_fd``, down: an interface with a MAC address of its own.
+
+    ``parent`` is an index in the socket's own namespace; ``mode`` one of MACVLAN_MODES.
+    """
+    data = _u32(IFLA_MACVLAN_MODE, MACVLAN_MODES[mode])
+    return _add_upon(name, "macvlan", data, parent, namespace_fd=namespace_fd, mac=mac, mtu=mtu)
+
+
+def add_ipvlan(
+    name: str, *, namespace_fd: int, parent: int, mode: str, flag: str, mtu: int = 0
+) -> Request:
+    """Create ``name`` in ``namespace_fd``, down: an interface with its parent's MAC address.
+
+    ``mode`` is one of IPVLAN_MODES, ``flag`` one of IPVLAN_FLAGS.
+    """
+    data = attribute(IFLA_IPVLAN_MODE, IPVLAN_MODES[mode].to_bytes(2, "little"))
+    data += attribute(IFLA_IPVLAN_FLAGS, IPVLAN_FLAGS[flag].to_bytes(2, "little"))
+    return _add_upon(name, "ipvlan", data, parent, namespace_fd=namespace_fd, mtu=mtu)
+
+
+def add_vlan(name: str, *, parent: int, vlan: int) -> Request:
+    """Create ``name``, down: what ``parent`` sends and receives tagged with the 802.1Q id."""
+    return _add_upon(name, "vlan", attribute(IFLA_VLAN_ID, vlan.to_bytes(2, "little")), parent)
+
+
+def add_dummy(name: str) -> Request:
+    """Create ``name``, down: an interface that leads nowhere."""
+    return _add_upon(name, "dummy", b"", 0)
+
+
+def try_kind(kind: str) -> Request:
+    """Ask for an interface that cannot be, to learn whether the kernel has its kind.
+
+    EOPNOTSUPP: it has not. EINVAL: it has. For kinds that need a parent.
+    """
+    return _add_upon("", kind, b"", 0)
+
+
+def _add_upon(
+    name: str,
+    kind: str,
+    data: bytes,
+    parent: int,
+    *,
+    namespace_fd: int = -1,
+    mac: str = "",
+    mtu: int = 0,
+) -> Request:
+    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    if name:
+        body += _name(name)
+    if parent:
+        body += _u32(IFLA_LINK, parent)
+    if namespace_fd >= 0:
+        body += _u32(IFLA_NET_NS_FD, namespace_fd)
+    if mac:
+        body += _mac(mac)
+    if mtu:
+        body += _u32(IFLA_MTU, mtu)
+    info = [attribute(IFLA_INFO_KIND, kind.encode())]
+    if data:
+        info.append(nested(IFLA_INFO_DATA, data))
+    body += nested(IFLA_LINKINFO, *info)
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"add {kind}", name)
+
+
 def isolate_port(index: int) -> Request:
     """Let the bridge pass nothing between this port and other isolated ones (Linux 4.18)."""
     return _set_port(index, IFLA_BRPORT_ISOLATED, "isolate port")
@@ -344,7 +423,8 @@ def delete_address(index: int, cidr: str) -> Request:
 def add_default_route(index: int, gateway: str) -> Request:
     """Route everything through ``gateway``, reached by the interface ``index``.
 
-    The interface must be up and have an address in the gateway's subnet.
+    The interface must be up and have an address in the gateway's subnet. ``0.0.0.0`` and ``::``
+    are no gateway: everything is taken for a neighbour on the interface.
     """
     return _default_route(index, gateway, NLM_F_CREATE | NLM_F_EXCL)
 
@@ -356,11 +436,13 @@ def replace_default_route(index: int, gateway: str) -> Request:
 
 def _default_route(index: int, gateway: str, flags: int) -> Request:
     family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
-    body = (
-        _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
-        + attribute(RTA_GATEWAY, socket.inet_pton(family, gateway))
-        + _u32(RTA_OIF, index)
-    )
+    packed = socket.inet_pton(family, gateway)
+    direct = not any(packed)
+    scope = RT_SCOPE_LINK if direct and family == socket.AF_INET else RT_SCOPE_UNIVERSE
+    body = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0)
+    if not direct:
+        body += attribute(RTA_GATEWAY, packed)
+    body += _u32(RTA_OIF, index)
     return Request(RTM_NEWROUTE, flags, body, "add default route via", gateway)
 
 
@@ -522,6 +604,51 @@ class Netlink:
                     raise KernelError(operation, code)
                 return
             yield payload
+
+
+class LinkMonitor:
+    """Hears when interfaces of the calling thread's network namespace are removed."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            )
+            self._socket.bind((0, RTMGRP_LINK))
+        except OSError as error:
+            raise KernelError("socket", error.errno or 0, "RTMGRP_LINK") from error
+
+    def fileno(self) -> int:
+        """Return the descriptor, readable when there is news."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def read_removals(self) -> bool:
+        """Read all news; say whether an interface may have been removed.
+
+        News that were lost may have been of that.
+        """
+        removed = False
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return removed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError("recv", error.errno or 0, "news of links") from error
+                removed = True
+                continue
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
+                if length < _HEADER.size:
+                    break
+                removed |= kind == RTM_DELLINK
+                offset += (length + 3) & ~3
 
 
 def _explanation(flags: int, payload: bytes) -> str:

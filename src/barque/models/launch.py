@@ -33,9 +33,13 @@ class RootfsMount(msgspec.Struct, kw_only=True):
 
 
 class Interface(msgspec.Struct, kw_only=True):
-    """A veth pair: ``name`` inside, ``host_name`` outside as a port of ``bridge``.
+    """An interface of a container.
 
-    ``addresses`` in CIDR form; ``gateway`` is the IPv4 default route or empty.
+    With a ``bridge`` a veth pair: ``name`` inside, ``host_name`` outside as a port of it. With a
+    ``parent``, an interface of the host, one of ``kind`` upon that: ``macvlan`` or ``ipvlan``.
+
+    ``addresses`` in CIDR form; ``gateway`` is the IPv4 default route or empty; 0.0.0.0 and ::
+    route everything out by the interface itself.
     """
 
     name: str
@@ -43,6 +47,10 @@ class Interface(msgspec.Struct, kw_only=True):
     bridge: str
     mac: str
     addresses: list[str]
+    kind: str = "veth"
+    parent: str = ""
+    mode: str = ""
+    flag: str = ""
     gateway: str = ""
     gateway6: str = ""
     mtu: int = 1500
@@ -51,6 +59,9 @@ class Interface(msgspec.Struct, kw_only=True):
     reflected: bool = False
     """The bridge sends back what is meant for where it came from: a container that reaches
     itself by a published port, where bridged packets pass the firewall (br_netfilter)."""
+    sysctls: list[tuple[str, str]] = []
+    """Settings of the interface, below /proc/sys/net, with ``IFNAME`` for its name:
+    ``ipv4/conf/IFNAME/log_martians``."""
 
 
 class UserNames(msgspec.Struct, kw_only=True):
@@ -68,6 +79,13 @@ class CopyUp(msgspec.Struct, kw_only=True):
 
     source: str
     target: str
+
+
+class ExternalRuntime(msgspec.Struct, frozen=True, kw_only=True):
+    """An OCI runtime with runc's command line: its program (absolute), arguments before all."""
+
+    path: str
+    args: list[str] = []
 
 
 class ContainerLaunch(msgspec.Struct, kw_only=True):
@@ -88,6 +106,8 @@ class ContainerLaunch(msgspec.Struct, kw_only=True):
     create_cwd: bool = True
     host_devices: bool = False
     """Privileged: give all of the host's devices."""
+    runtime: ExternalRuntime | None = None
+    """Who makes the container in barque's stead. Its seccomp profile is in the spec then."""
 
 
 class ExecLaunch(msgspec.Struct, kw_only=True):

@@ -14,12 +14,20 @@ OPTION_HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
 OPTION_GATEWAY_MODE_4 = "com.docker.network.bridge.gateway_mode_ipv4"
 OPTION_GATEWAY_MODE_6 = "com.docker.network.bridge.gateway_mode_ipv6"
 OPTION_INHIBIT_4 = "com.docker.network.bridge.inhibit_ipv4"
+OPTION_TRUSTED = "com.docker.network.bridge.trusted_host_interfaces"
 OPTION_MTU = "com.docker.network.driver.mtu"
 OPTION_PREFIX = "com.docker.network.container_iface_prefix"
 OPTION_HOST_4 = "com.docker.network.host_ipv4"
 OPTION_HOST_6 = "com.docker.network.host_ipv6"
 
+OPTION_PARENT = "parent"
+OPTION_MACVLAN_MODE = "macvlan_mode"
+OPTION_IPVLAN_MODE = "ipvlan_mode"
+OPTION_IPVLAN_FLAG = "ipvlan_flag"
+
 DEFAULT_MTU = 1500
+WITH_PARENT = frozenset({"macvlan", "ipvlan"})
+"""Drivers whose interfaces are made upon one of the host's."""
 
 GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
 """How a network meets the outside; see docs/networks.md."""
@@ -55,7 +63,7 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One network. ``driver`` is ``bridge``, ``host`` or ``null``."""
+    """One network. ``driver``: ``bridge``, ``macvlan``, ``ipvlan``, ``host`` or ``null``."""
 
     id: str
     name: str
@@ -71,7 +79,12 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     adopted: bool = False
-    """The bridge was there before us, and stays when the network goes."""
+    """The bridge, or parent, was there before us, and stays when the network goes."""
+
+    config_only: bool = False
+    """It holds settings for others, and nobody is on it."""
+    config_from: str = ""
+    """The name of the network whose settings it took."""
 
     def find_pool(self, version: int) -> IpamConfig | None:
         """Return the subnet of IP ``version``, if the network has one."""
@@ -97,9 +110,40 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.options.get(OPTION_BRIDGE) or f"br-{self.id[:12]}"
 
     @property
+    def wired(self) -> bool:
+        """Whether its containers have interfaces and addresses there."""
+        return self.driver == "bridge" or self.driver in WITH_PARENT
+
+    @property
+    def parent(self) -> str:
+        """The host's interface upon which those of containers are made, or ""."""
+        if self.driver not in WITH_PARENT:
+            return ""
+        return self.options.get(OPTION_PARENT) or f"dm-{self.id[:12]}"
+
+    @property
+    def device(self) -> str:
+        """The host's interface that carries the network: its bridge or its parent."""
+        return self.bridge or self.parent
+
+    @property
+    def link_mode(self) -> str:
+        """``macvlan_mode`` or ``ipvlan_mode``."""
+        if self.driver == "macvlan":
+            return self.options.get(OPTION_MACVLAN_MODE) or "bridge"
+        return self.options.get(OPTION_IPVLAN_MODE) or "l2"
+
+    @property
+    def leads_out(self) -> bool:
+        """Whether packets can leave by it: it is not internal, and not upon a dummy."""
+        without_parent = self.driver in WITH_PARENT and not self.options.get(OPTION_PARENT)
+        return not self.internal and not without_parent
+
+    @property
     def mtu(self) -> int:
-        """MTU of the network's interfaces in bytes."""
-        return int(self.options.get(OPTION_MTU) or DEFAULT_MTU)
+        """MTU of the network's interfaces in bytes; 0 is their parent's."""
+        given = int(self.options.get(OPTION_MTU) or 0)
+        return given or (0 if self.parent else DEFAULT_MTU)
 
     @property
     def icc(self) -> bool:
@@ -116,6 +160,11 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         """What the names of interfaces in containers begin with."""
         return self.options.get(OPTION_PREFIX) or "eth"
 
+    @property
+    def trusted(self) -> list[str]:
+        """The host's interfaces by which published ports are reached at containers' addresses."""
+        return [name for name in self.options.get(OPTION_TRUSTED, "").split(":") if name]
+
     def gateway_mode(self, version: int) -> str:
         """Return the mode of IP ``version``: a GatewayMode."""
         option = OPTION_GATEWAY_MODE_4 if version == 4 else OPTION_GATEWAY_MODE_6
@@ -129,8 +178,10 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     def route_gateway(self, version: int) -> str:
         """Return the default gateway of containers, "" if the network has no way out."""
         pool = self.find_pool(version)
-        if pool is None or self.internal:
+        if pool is None or not self.leads_out:
             return ""
+        if self.driver == "ipvlan" and self.link_mode != "l2":
+            return "0.0.0.0" if version == 4 else "::"  # noqa: S104 - by the interface itself
         return pool.gateway
 
 

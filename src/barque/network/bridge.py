@@ -15,6 +15,8 @@ from barque.kernel.netlink import (
     add_bridge,
     delete_address,
     delete_link,
+    isolate_port,
+    reflect_port,
     set_link,
 )
 from barque.network.config import AddressPool
@@ -22,6 +24,8 @@ from barque.network.ipam import AnyAddress, AnyNetwork, choose_subnet, find_over
 
 _SYS_NET = Path("/proc/sys/net")
 _ATTEMPTS = 16
+_NEIGHBOURS = (("gc_thresh3", 65536), ("gc_thresh2", 49152))
+"""What dockerd sets for overlay networks: how many at most, and from where on it forgets."""
 _CONTAINERS_END = re.compile(r"veth[0-9a-f]{7}")
 _EXHAUSTED = (
     "all predefined address pools have been fully subnetted: every one overlaps a route of this "
@@ -103,6 +107,39 @@ def has_device(name: str) -> bool:
         return netlink.find_index(name) is not None
 
 
+def list_container_ports(name: str) -> list[str]:
+    """Return the interfaces of containers that are on the bridge ``name``, by their names here."""
+    with Netlink() as netlink:
+        index = netlink.find_index(name)
+        return [
+            link.name
+            for link in netlink.links()
+            if index is not None and link.master == index and _CONTAINERS_END.fullmatch(link.name)
+        ]
+
+
+def list_missing(names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that the host has no interface of."""
+    with Netlink() as netlink:
+        return [name for name in names if netlink.find_index(name) is None]
+
+
+def plug(name: str, port: str, *, isolated: bool, reflected: bool) -> None:
+    """Make ``port``, a container's end in the host, a port of the bridge again.
+
+    Nothing happens where there is no such interface any more.
+    """
+    with Netlink() as netlink:
+        index = netlink.find_index(port)
+        if index is None:
+            return
+        netlink.execute(set_link(index, up=True, master=netlink.index(name)))
+        if isolated:
+            netlink.execute(isolate_port(index))
+        if reflected:
+            netlink.execute(reflect_port(index))
+
+
 def delete_bridge(name: str, *, leaving: bool = False) -> bool:
     """Remove the bridge ``name`` unless it still has ports; say whether it is gone.
 
@@ -158,6 +195,12 @@ def find_conflict(subnet: AnyNetwork, device: str) -> str:
     return ""
 
 
+def list_addresses() -> list[str]:
+    """Return the addresses that this host has."""
+    with Netlink() as netlink:
+        return [address.cidr.partition("/")[0] for address in netlink.addresses()]
+
+
 def enable_forwarding(*, ipv6: bool = False) -> None:
     """Let the host forward packets between its interfaces."""
     if ipv6:
@@ -165,6 +208,24 @@ def enable_forwarding(*, ipv6: bool = False) -> None:
         _write(_SYS_NET / "ipv6/conf/all/forwarding", "1")
     else:
         _write(_SYS_NET / "ipv4/ip_forward", "1")
+
+
+def raise_neighbour_limits() -> None:
+    """Let the kernel know more neighbours than its default of 1024, at no cost while there are few.
+
+    It counts those of all network namespaces together: some hundred containers that talk to each
+    other fill it, and then packets are dropped. Limits that are higher already stay; in a
+    namespace other than the host's there are none to be seen, and nothing happens.
+    """
+    for family in ("ipv4", "ipv6"):
+        for key, least in _NEIGHBOURS:
+            path = _SYS_NET / family / "neigh/default" / key
+            try:
+                enough = int(path.read_text()) >= least
+            except FileNotFoundError:
+                continue
+            if not enough:
+                _write(path, str(least))
 
 
 def has_ipv6() -> bool:

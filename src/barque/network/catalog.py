@@ -33,13 +33,20 @@ from barque.models.network import (
     OPTION_ICC,
     OPTION_MASQUERADE,
     OPTION_MTU,
+    OPTION_PARENT,
+    WITH_PARENT,
     IpamConfig,
     NetworkRecord,
 )
-from barque.network import bridge, files
+from barque.network import bridge, files, parents
 from barque.network.config import AddressPool, NetworkConfig
 from barque.network.containerfiles import read
-from barque.network.definition import check_request, parse_pools, wanted_versions
+from barque.network.definition import (
+    check_request,
+    parse_pools,
+    take_configuration,
+    wanted_versions,
+)
 from barque.network.endpoints import BRIDGE
 from barque.network.ipam import (
     Addresses,
@@ -55,6 +62,7 @@ HOST, NONE = "host", "none"
 
 _ID_BYTES = 32
 _LOCAL_PREFIX = 48
+_ATTEMPTS = 16
 
 _log = logging.getLogger("barque.network")
 
@@ -168,11 +176,11 @@ class Catalog:
         """
         self._held = {}
         for record in self._records.values():
-            if record.driver != "bridge":
+            if not record.wired:
                 continue
             if record.name != BRIDGE:
                 try:
-                    self.open_bridge(record)
+                    self.open_device(record)
                 except BarqueError as error:
                     _log.error("network %s: %s", record.name, error)
             held = self._store.list_addresses(record.id)
@@ -180,13 +188,41 @@ class Catalog:
                 self._held.setdefault(holder, []).append((record.id, address))
             self._open_addresses(record, [ip_address(address) for address in held])
 
-    def open_bridge(self, record: NetworkRecord) -> None:
-        """Make the bridge of a network, or mend it. Idempotent. Raises FailedPrecondition."""
+    def open_device(self, record: NetworkRecord) -> None:
+        """Make the bridge or the parent of a network, or mend it. Idempotent.
+
+        Raises FailedPrecondition, InvalidArgument, KernelError.
+        """
+        if record.parent:
+            parents.check_kind(record.driver)
+            parents.open_parent(record.parent, dummy=OPTION_PARENT not in record.options)
+            return
         addresses = [
             pool.gateway_cidr for pool in record.ipam if record.has_host_address(pool.version)
         ]
         bridge.open_bridge(
             record.bridge, mtu=record.mtu, addresses=addresses, ipv6=record.enable_ipv6
+        )
+
+    def make(self, request: NetworkRequest) -> NetworkRecord:
+        """Plan a network and make it.
+
+        Another engine may choose at the same moment: whoever finds after its choice that the
+        subnet is used by another device withdraws and chooses again.
+
+        Raises what ``plan`` and ``add`` raise; nothing is left then.
+        """
+        for _ in range(_ATTEMPTS):
+            record = self.plan(request)
+            self.add(record)
+            chosen = [
+                ip_network(pool.subnet) for pool in record.ipam if record.wired and not pool.given
+            ]
+            if not any(bridge.find_conflict(subnet, record.device) for subnet in chosen):
+                return record
+            self.discard(record)
+        raise FailedPrecondition(
+            "no subnet could be claimed: others take addresses at the same time"
         )
 
     def plan(self, request: NetworkRequest) -> NetworkRecord:
@@ -195,9 +231,17 @@ class Catalog:
         Raises what ``check_request`` raises, PermissionDenied where a subnet is taken,
         FailedPrecondition where none is free.
         """
-        check_request(request, self._records.values())
+        records = self._records.values()
+        check_request(request, records)
+        taken = request.config_from.network if request.config_from else ""
+        if taken:
+            request = structs.replace(take_configuration(request, records), config_from=None)
+            check_request(request, records)
         asked = parse_pools(request)
-        record = _new_record(request.name, "bridge")
+        if request.config_only:
+            return _configuration(request, list(asked.values()))
+        driver = request.driver if request.driver in WITH_PARENT else "bridge"
+        record = _new_record(request.name, driver)
         options = dict(request.options or {})
         enabled = wanted_versions(request)
         pools = [
@@ -209,6 +253,7 @@ class Catalog:
             record,
             internal=request.internal,
             attachable=request.attachable,
+            config_from=taken,
             enable_ipv4=enabled[4],
             enable_ipv6=enabled[6],
             ipam=pools,
@@ -216,7 +261,7 @@ class Catalog:
             options=options,
             labels=dict(request.labels or {}),
         )
-        return structs.replace(record, adopted=bridge.has_device(record.bridge))
+        return structs.replace(record, adopted=bridge.has_device(record.device))
 
     def _choose_pool(
         self, record: NetworkRecord, version: int, asked: IpamConfig | None, device: str
@@ -229,6 +274,8 @@ class Catalog:
             raise PermissionDenied(
                 "invalid pool request: Pool overlaps with other one on this address space"
             )
+        if record.driver in WITH_PARENT:
+            return asked  # that of the parent, usually, where the host has an address, too
         owner = bridge.find_conflict(wanted, device or f"br-{record.id[:12]}")
         if owner:
             raise PermissionDenied(
@@ -257,18 +304,25 @@ class Catalog:
         """Record a network, then make its bridge; nothing is left if that fails."""
         self._save(record)
         try:
-            self.open_bridge(record)
-            self._open_addresses(record, [])
+            if record.wired:
+                self.open_device(record)
+                self._open_addresses(record, [])
         except BaseException:
             self.discard(record)
             raise
 
     def discard(self, record: NetworkRecord) -> None:
-        """Take the bridge away, unless it was there before, then the record.
+        """Take the bridge or parent away, unless it was there before, then the record.
 
         Raises FailedPrecondition if something else is still on the bridge.
         """
-        if record.adopted:
+        if not record.wired:
+            in_use = any(other.config_from == record.name for other in self._records.values())
+            if in_use:
+                raise PermissionDenied(f'configuration network "{record.name}" is in use')
+        elif record.parent:
+            self._let_go_of_parent(record)
+        elif record.adopted:
             bridge.take_addresses(record.bridge, [pool.gateway_cidr for pool in record.ipam])
         elif not bridge.delete_bridge(record.bridge, leaving=True):
             raise FailedPrecondition(
@@ -280,6 +334,16 @@ class Catalog:
         for version in (4, 6):
             self._addresses.pop((record.id, version), None)
 
+    def _let_go_of_parent(self, record: NetworkRecord) -> None:
+        """Remove a parent of our making, unless another network has it: then it is that one's."""
+        if record.adopted:
+            return
+        for other in self._records.values():
+            if other.parent == record.parent and other.id != record.id:
+                self._save(structs.replace(other, adopted=False))
+                return
+        parents.delete_parent(record.parent)
+
     def _save(self, record: NetworkRecord) -> None:
         if self._records.get(record.name) != record:
             self._store.save(record)
@@ -289,7 +353,7 @@ class Catalog:
         return [
             ip_network(pool.subnet)
             for record in self._records.values()
-            if record.name != but
+            if record.name != but and not record.config_only
             for pool in record.ipam
         ]
 
@@ -306,8 +370,10 @@ class Catalog:
     # Addresses
 
     def _open_addresses(self, record: NetworkRecord, taken: Sequence[AnyAddress]) -> None:
+        # Who has a parent is on a network where the host has an address, too.
+        hosts = bridge.list_addresses() if record.parent else []
         for pool in record.ipam:
-            reserved = [pool.gateway, *pool.auxiliary.values()]
+            reserved = [pool.gateway, *pool.auxiliary.values(), *hosts]
             self._addresses[record.id, pool.version] = Addresses(
                 ip_network(pool.subnet),
                 ip_range=ip_network(pool.ip_range) if pool.ip_range else None,
@@ -363,6 +429,28 @@ class Catalog:
     def holders(self) -> frozenset[ContainerId]:
         """Return who holds an address."""
         return frozenset(self._held)
+
+
+def _configuration(request: NetworkRequest, pools: Sequence[IpamConfig]) -> NetworkRecord:
+    """Return the record of a network that holds settings: as they were given, nothing chosen."""
+    enabled = wanted_versions(request)
+    given = {pool.subnet: pool for pool in (request.ipam.config if request.ipam else None) or ()}
+    return structs.replace(
+        _new_record(request.name, "null"),
+        config_only=True,
+        enable_ipv4=enabled[4],
+        enable_ipv6=enabled[6],
+        ipam=[
+            structs.replace(
+                pool, gateway=given[pool.subnet].gateway if pool.subnet in given else ""
+            )
+            for pool in pools
+            if pool.subnet
+        ],
+        ipam_options=request.ipam.options if request.ipam else None,
+        options=dict(request.options or {}),
+        labels=dict(request.labels or {}),
+    )
 
 
 def _new_record(name: str, driver: str) -> NetworkRecord:

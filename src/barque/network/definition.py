@@ -7,8 +7,10 @@ NetworkCreate), on which clients match.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
+
+from msgspec import structs
 
 from barque.errors import (
     AlreadyExists,
@@ -18,6 +20,7 @@ from barque.errors import (
     PermissionDenied,
     Unavailable,
 )
+from barque.kernel.netlink import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from barque.models.api import Ipam, IpamPool, NetworkRequest
 from barque.models.network import (
     FALSE,
@@ -29,10 +32,16 @@ from barque.models.network import (
     OPTION_HOST_BINDING,
     OPTION_ICC,
     OPTION_INHIBIT_4,
+    OPTION_IPVLAN_FLAG,
+    OPTION_IPVLAN_MODE,
+    OPTION_MACVLAN_MODE,
     OPTION_MASQUERADE,
     OPTION_MTU,
+    OPTION_PARENT,
     OPTION_PREFIX,
+    OPTION_TRUSTED,
     TRUE,
+    WITH_PARENT,
     IpamConfig,
     NetworkRecord,
 )
@@ -45,7 +54,7 @@ _ENABLE_6 = "com.docker.network.enable_ipv6"
 _BOOLEANS = (OPTION_ICC, OPTION_MASQUERADE, OPTION_INHIBIT_4, _ENABLE_4, _ENABLE_6)
 _KNOWN = frozenset({
     *_BOOLEANS, OPTION_BRIDGE, OPTION_GATEWAY_MODE_4, OPTION_GATEWAY_MODE_6, OPTION_HOST_4,
-    OPTION_HOST_6, OPTION_HOST_BINDING, OPTION_MTU, OPTION_PREFIX,
+    OPTION_HOST_6, OPTION_HOST_BINDING, OPTION_MTU, OPTION_PREFIX, OPTION_TRUSTED,
     "com.docker.network.bridge.default_bridge",
     "com.docker.network.advertise_addr_nmsgs", "com.docker.network.advertise_addr_ms",
 })  # fmt: skip
@@ -69,11 +78,7 @@ def check_request(request: NetworkRequest, others: Iterable[NetworkRecord]) -> N
     if any(other.name == request.name for other in others):
         raise AlreadyExists(f"network with name {request.name} already exists")
     _check_driver(request)
-    if request.config_only or (request.config_from and request.config_from.network):
-        raise NotImplementedHere(
-            "networks that hold or take a configuration only (--config-only, --config-from) are "
-            "not implemented in this version of barque: give the settings with the network"
-        )
+    _check_configuration(request)
     if request.ingress:
         raise PermissionDenied("Ingress network can only be global scope network")
     if request.scope not in {"", "local"}:
@@ -85,13 +90,75 @@ def check_request(request: NetworkRequest, others: Iterable[NetworkRecord]) -> N
         raise NotFound(
             f"could not find plugin {ipam.driver} in v1 plugin registry: plugin not found"
         )
-    _check_options(request)
-    _check_bridge_name(request, others)
+    if request.config_only:
+        return  # its options are those of a driver that is not known yet
+    if request.driver in WITH_PARENT:
+        _check_parent(request, others)
+    else:
+        _check_options(request)
+        _check_bridge_name(request, others)
+
+
+def _check_configuration(request: NetworkRequest) -> None:
+    taken = bool(request.config_from and request.config_from.network)
+    if request.config_only:
+        if request.ingress or request.internal or request.attachable or request.scope:
+            raise PermissionDenied(
+                "configuration network can only contain network specific fields. Network operator "
+                "fields like [ ingress | internal | attachable | scope ] are not supported."
+            )
+        if taken:
+            raise PermissionDenied(
+                "a configuration network cannot depend on another configuration network"
+            )
+    if not taken:
+        return
+    ipam = request.ipam or Ipam()
+    if request.labels or request.enable_ipv6 or ipam.config or ipam.options:
+        raise PermissionDenied(
+            "user specified configurations are not supported if the network depends on a "
+            "configuration network"
+        )
+    if request.options:
+        raise PermissionDenied(
+            "network driver options are not supported if the network depends on a configuration "
+            "network"
+        )
+
+
+def take_configuration(request: NetworkRequest, others: Iterable[NetworkRecord]) -> NetworkRequest:
+    """Return the request with the settings of the network that it takes them from.
+
+    Raises NotFound if there is none of that name that holds settings.
+    """
+    wanted = request.config_from.network if request.config_from else ""
+    if not wanted:
+        return request
+    for other in others:
+        if other.config_only and wanted in (other.name, other.id):
+            pools = [
+                IpamPool(
+                    subnet=pool.subnet,
+                    ip_range=pool.ip_range,
+                    gateway=pool.gateway,
+                    auxiliary_addresses=pool.auxiliary,
+                )
+                for pool in other.ipam
+            ]
+            return structs.replace(
+                request,
+                enable_ipv4=other.enable_ipv4,
+                enable_ipv6=other.enable_ipv6,
+                ipam=Ipam(options=other.ipam_options, config=pools),
+                options=other.options,
+                labels=other.labels,
+            )
+    raise NotFound(f'configuration network "{wanted}" not found')
 
 
 def _check_driver(request: NetworkRequest) -> None:
     match request.driver:
-        case "" | "bridge" | "default":
+        case "" | "bridge" | "default" | "macvlan" | "ipvlan":
             return
         case "host" | "null":
             raise PermissionDenied(f'only one instance of "{request.driver}" network is allowed')
@@ -100,15 +167,42 @@ def _check_driver(request: NetworkRequest) -> None:
                 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm '
                 'join" to connect this node to swarm and try again.'
             )
-        case "macvlan" | "ipvlan":
-            raise NotImplementedHere(
-                f"network driver {request.driver} is not implemented in this version of barque: "
-                "use driver bridge, with gateway_mode_ipv4=routed if containers are to be reached "
-                "by their own addresses"
-            )
         case driver:
             raise NotFound(
                 f"could not find plugin {driver} in v1 plugin registry: plugin not found"
+            )
+
+
+def _check_parent(request: NetworkRequest, others: list[NetworkRecord]) -> None:
+    options = request.options or {}
+    driver = request.driver
+    parent = options.get(OPTION_PARENT, "")
+    if parent == "lo":
+        raise InvalidArgument(f"loopback interface is not a valid {driver} parent link")
+    if parent and not _DEVICE.fullmatch(parent):
+        raise InvalidArgument(f"invalid parent interface name {parent!r}")
+    known: dict[str, tuple[str, Mapping[str, int]]] = {
+        OPTION_MACVLAN_MODE: ("bridge", MACVLAN_MODES),
+        OPTION_IPVLAN_MODE: ("l2", IPVLAN_MODES),
+        OPTION_IPVLAN_FLAG: ("bridge", IPVLAN_FLAGS),
+    }
+    for option, (default, values) in known.items():
+        value = options.get(option, "")
+        if option.startswith(driver) and value and value not in values:
+            what = option.replace("_", " ")
+            raise InvalidArgument(
+                f"requested {what} '{value}' is not valid, '{default}' {what.rpartition(' ')[2]} "
+                f"is the {driver} driver default"
+            )
+    _check_mtu(options)
+    for other in others:
+        if not parent or other.parent != parent:
+            continue
+        alone = options.get(OPTION_MACVLAN_MODE) == "passthru"
+        if driver == other.driver == "macvlan" and (alone or other.link_mode == "passthru"):
+            raise PermissionDenied(
+                f"cannot use mode passthru, macvlan network {other.name} is already using parent "
+                f"interface {parent}"
             )
 
 
@@ -126,9 +220,7 @@ def _check_options(request: NetworkRequest) -> None:
             raise InvalidArgument(
                 f'invalid value for {name}: strconv.ParseBool: parsing "{value}": invalid syntax'
             )
-    mtu = options.get(OPTION_MTU, "")
-    if mtu and not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
-        raise InvalidArgument(f"invalid MTU number: {mtu}: it must be 68 to 65535")
+    _check_mtu(options)
     for name in (OPTION_GATEWAY_MODE_4, OPTION_GATEWAY_MODE_6):
         mode = options.get(name, "")
         if mode and mode not in _MODES:
@@ -140,9 +232,18 @@ def _check_options(request: NetworkRequest) -> None:
     for name, version in ((OPTION_HOST_BINDING, 0), (OPTION_HOST_4, 4), (OPTION_HOST_6, 6)):
         if value := options.get(name, ""):
             _parse_address(name, value, version)
+    for device in filter(None, options.get(OPTION_TRUSTED, "").split(":")):
+        if not _DEVICE.fullmatch(device):
+            raise InvalidArgument(f"invalid {OPTION_TRUSTED}: {device!r} is no interface's name")
     prefix = options.get(OPTION_PREFIX, "")
     if prefix and not _PREFIX.fullmatch(prefix):
         raise InvalidArgument(f"invalid {OPTION_PREFIX} {prefix!r}: 1 to 12 characters of a name")
+
+
+def _check_mtu(options: Mapping[str, str]) -> None:
+    mtu = options.get(OPTION_MTU, "")
+    if mtu and not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
+        raise InvalidArgument(f"invalid MTU number: {mtu}: it must be 68 to 65535")
 
 
 def _check_bridge_name(request: NetworkRequest, others: list[NetworkRecord]) -> None:

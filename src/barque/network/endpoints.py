@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from barque.errors import InvalidArgument
+from barque.errors import InvalidArgument, PermissionDenied
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.launch import Interface
-from barque.models.network import NetworkRecord
+from barque.models.network import OPTION_IPVLAN_FLAG, NetworkRecord
+from barque.network.endpointoptions import parse_sysctls
 from barque.network.modes import DEFAULT_MODES
 
 BRIDGE = "bridge"
@@ -35,9 +36,9 @@ class Target(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A default route: ``gateway`` by the interface that has the address ``mac``."""
+    """A default route: ``gateway`` by the interface that has ``address``."""
 
-    mac: str
+    address: str
     gateway: str
 
 
@@ -64,8 +65,17 @@ def list_asked(record: ContainerRecord, get: Callable[[str], NetworkRecord]) -> 
     return asked
 
 
+def check_usable(network: NetworkRecord) -> None:
+    """Refuse to have anybody on a network that only holds settings (PermissionDenied)."""
+    if network.config_only:
+        raise PermissionDenied(
+            f"cannot create endpoint on configuration-only network {network.name}"
+        )
+
+
 def check_joinable(network: NetworkRecord) -> None:
     """Refuse to have networks ``host`` and ``none`` beside others (InvalidArgument)."""
+    check_usable(network)
     if network.driver == "host":
         raise InvalidArgument(
             "cannot connect container to host network - container must be created in host "
@@ -133,13 +143,16 @@ def host_interface(endpoint: EndpointSettings) -> str:
 
 
 def find_target(asked: Sequence[Asked]) -> tuple[Target, str]:
-    """Return where published ports lead, and the id of the endpoint that errors name."""
+    """Return where published ports lead, and the id of the endpoint that errors name.
+
+    By networks with a parent (macvlan, ipvlan) nothing is published: they have addresses there.
+    """
     found: dict[int, tuple[str, bool]] = {4: ("", True), 6: ("", True)}
     who = ""
     for version in (6, 4):
         way = choose_gateway(asked, version)
         for network, endpoint in asked:
-            if network.name == way:
+            if network.name == way and network.driver == "bridge":
                 address = endpoint.ip_address if version == 4 else endpoint.global_ipv6_address
                 found[version] = (address, network.gateway_mode(version) != "routed")
                 who = endpoint.endpoint_id
@@ -153,7 +166,8 @@ def list_ways(asked: Sequence[Asked]) -> list[Way]:
         name = choose_gateway(asked, version)
         for network, endpoint in asked:
             if network.name == name:
-                ways.append(Way(endpoint.mac_address, network.route_gateway(version)))
+                address = endpoint.ip_address if version == 4 else endpoint.global_ipv6_address
+                ways.append(Way(address, network.route_gateway(version)))
     return ways
 
 
@@ -172,6 +186,11 @@ def make_interface(network: NetworkRecord, endpoint: EndpointSettings, name: str
         bridge=network.bridge,
         mac=endpoint.mac_address,
         addresses=addresses,
+        kind=network.driver if network.parent else "veth",
+        parent=network.parent,
+        mode=network.link_mode,
+        flag=network.options.get(OPTION_IPVLAN_FLAG) or "bridge",
         mtu=network.mtu,
-        isolated=not network.icc,
+        isolated=bool(network.bridge) and not network.icc,
+        sysctls=parse_sysctls(endpoint.driver_opts),
     )

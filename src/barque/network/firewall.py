@@ -5,12 +5,14 @@ The rules never change; they speak of sets and maps, whose elements say what is 
 ================ ============================= ================================================
 set or map       element                       meaning
 ================ ============================= ================================================
+guarded, homes   bridge                        all of ours
 bridges          bridge                        nothing from elsewhere enters by itself
 internal         bridge                        nothing enters, nothing leaves
 peers            bridge . bridge               from which bridge to which connections may go
 routed           bridge                        may be pinged from elsewhere
 subnets4, …6     subnet                        nobody but its bridge sends to its addresses
 local4, …6       subnet . bridge               where a subnet is at home
+direct4, …6      subnet . interface            from where published ports are reached there
 masquerade4, …6  subnet                        takes the host's address when it leaves home
 source4, …6      subnet : address              takes this address instead
 open4, …6        address . protocol . port     a published port of a container
@@ -23,9 +25,12 @@ never meet, and is put up as a whole by one nft(8) transaction. A port that is p
 is an element that is added by itself; see ``barque.kernel.nftables``.
 
 Direct access from elsewhere is dropped in ``raw``, before addresses are translated, so that it
-is not mistaken for a published port. Two containers on one bridge meet without passing any of
-this, unless the host has loaded br_netfilter: with icc off the bridge itself keeps their ports
-apart (``isolated``).
+is not mistaken for a published port. The table outlives its engine, for the containers that
+run on, and it may outlive its bridges: so a rule about a subnet counts only while that is reached
+by a bridge of ours, or whoever has the subnet next would be cut off.
+
+Two containers on one bridge meet without passing any of this, unless the host has loaded
+br_netfilter: with icc off the bridge itself keeps their ports apart (``isolated``).
 
 Limit: a verdict of ours cannot overrule a drop in somebody else's chain. On a host whose
 iptables FORWARD policy is DROP (dockerd sets it), packets of our bridges are dropped there
@@ -38,6 +43,7 @@ import asyncio
 import errno
 import logging
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -58,6 +64,9 @@ _AGAIN_S = 1.0
 _log = logging.getLogger("barque.network")
 
 
+_Element = tuple[str, tuple[str, ...], tuple[str, ...]]
+
+
 class Port(NamedTuple):
     """A published port: ``host_ip`` (0.0.0.0 and :: are all) to a container's address.
 
@@ -71,7 +80,7 @@ class Port(NamedTuple):
     port: int
     translated: bool = True
 
-    def elements(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    def elements(self) -> list[_Element]:
         """Return (set, key, data) of the elements that stand for it."""
         version = 6 if ":" in self.address else 4
         opened = (f"open{version}", (self.address, self.protocol, str(self.port)), ())
@@ -102,6 +111,7 @@ def network_elements(networks: Iterable[NetworkRecord]) -> dict[str, list[str]]:
         bridge = f'"{network.bridge}"'
         modes = {network.gateway_mode(pool.version) for pool in network.ipam}
         put("guarded", bridge)
+        put("homes", bridge)
         if modes != {"nat-unprotected"}:
             put("bridges", bridge)
         if network.icc:
@@ -113,6 +123,8 @@ def network_elements(networks: Iterable[NetworkRecord]) -> dict[str, list[str]]:
         for pool in network.ipam:
             mode, version = network.gateway_mode(pool.version), pool.version
             put(f"local{version}", f"{pool.subnet} . {bridge}")
+            for device in network.trusted:
+                put(f"direct{version}", f'{pool.subnet} . "{device}"')
             if mode in {"nat", "isolated"} or network.internal:
                 put(f"subnets{version}", pool.subnet)
             source = network.options.get(OPTION_HOST_4 if version == 4 else OPTION_HOST_6, "")
@@ -127,6 +139,7 @@ def network_elements(networks: Iterable[NetworkRecord]) -> dict[str, list[str]]:
 
 _SETS = """
   set guarded { type ifname; $guarded }
+  set homes { typeof fib daddr oifname; $homes }
   set bridges { type ifname; $bridges }
   set internal { type ifname; $internal }
   set routed { type ifname; $routed }
@@ -136,6 +149,7 @@ _SETS = """
 _SETS_OF = """
   set subnets@ { type ADDRESS; flags interval; $subnets@ }
   set local@ { type ADDRESS . ifname; flags interval; $local@ }
+  set direct@ { type ADDRESS . ifname; flags interval; $direct@ }
   set masquerade@ { type ADDRESS; flags interval; $masquerade@ }
   map source@ { type ADDRESS : ADDRESS; flags interval; $source@ }
   set open@ { type ADDRESS . inet_proto . inet_service; $open@ }
@@ -147,8 +161,10 @@ _RULES = """
   chain raw {
     type filter hook prerouting priority raw; policy accept;
     iifname @guarded ip daddr 127.0.0.0/8 drop
-    ip daddr @subnets4 fib daddr type != local ip daddr . iifname != @local4 drop
-    ip6 daddr @subnets6 fib daddr type != local ip6 daddr . iifname != @local6 drop
+    ip daddr . iifname @direct4 accept
+    ip6 daddr . iifname @direct6 accept
+    ip daddr @subnets4 ip daddr . iifname != @local4 fib daddr oifname @homes drop
+    ip6 daddr @subnets6 ip6 daddr . iifname != @local6 fib daddr oifname @homes drop
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
@@ -189,10 +205,10 @@ _RULES = """
     oifname @guarded ip saddr 127.0.0.0/8 masquerade
     ct status dnat ip saddr . oifname @local4 masquerade
     ct status dnat ip6 saddr . oifname @local6 masquerade
-    ip saddr . oifname != @local4 snat ip to ip saddr map @source4
-    ip6 saddr . oifname != @local6 snat ip6 to ip6 saddr map @source6
-    ip saddr @masquerade4 ip saddr . oifname != @local4 masquerade
-    ip6 saddr @masquerade6 ip6 saddr . oifname != @local6 masquerade
+    iifname @guarded ip saddr . oifname != @local4 snat ip to ip saddr map @source4
+    iifname @guarded ip6 saddr . oifname != @local6 snat ip6 to ip6 saddr map @source6
+    iifname @guarded ip saddr @masquerade4 ip saddr . oifname != @local4 masquerade
+    iifname @guarded ip6 saddr @masquerade6 ip6 saddr . oifname != @local6 masquerade
   }
 """
 
@@ -203,10 +219,10 @@ _TEMPLATE = string.Template(
     + _RULES
 )
 _NAMES = tuple(
-    ["guarded", "bridges", "internal", "routed", "peers"]
+    ["guarded", "homes", "bridges", "internal", "routed", "peers"]
     + [
         f"{name}{version}"
-        for name in ("subnets", "local", "masquerade", "source", "open", "any", "one")
+        for name in ("subnets", "local", "direct", "masquerade", "source", "open", "any", "one")
         for version in (4, 6)
     ]
 )
@@ -265,6 +281,8 @@ class Firewall:
         self.table = table
         self._networks = networks
         self._ports: dict[Port, None] = {}
+        self._opened: Counter[_Element] = Counter()
+        """How many ports open the same port of a container: it is published several times."""
         self._lock = asyncio.Lock()
         self._applying = False
         self._missed: list[tuple[bool, list[Port]]] = []
@@ -281,11 +299,13 @@ class Firewall:
     def replace_ports(self, ports: Iterable[Port]) -> None:
         """Know these ports and no others, from the next ``apply`` on."""
         self._ports = dict.fromkeys(ports)
+        self._opened = Counter(port.elements()[0] for port in self._ports)
 
     def publish(self, ports: Iterable[Port]) -> None:
         """Let the ports be reached, at once. Raises KernelError."""
         new = [port for port in ports if port not in self._ports]
         self._ports.update(dict.fromkeys(new))
+        self._opened.update(port.elements()[0] for port in new)
         self._change(new, add=True)
 
     def withdraw(self, ports: Iterable[Port]) -> None:
@@ -293,6 +313,10 @@ class Firewall:
         gone = [port for port in ports if port in self._ports]
         for port in gone:
             del self._ports[port]
+            opened = port.elements()[0]
+            self._opened[opened] -= 1
+            if not self._opened[opened]:
+                del self._opened[opened]
         self._change(gone, add=False)
 
     def _change(self, ports: list[Port], *, add: bool) -> None:
@@ -303,13 +327,12 @@ class Firewall:
         if self._socket is None:
             self._socket = nftables.Nftables()
         change = self._socket.add if add else self._socket.delete
-        opened = {port.elements()[0] for port in self._ports}
         elements = [
             packed
             for port in ports
             for element, packed in zip(port.elements(), pack_port(port), strict=True)
             # A container's port that is published twice is open until both are gone.
-            if add or element not in opened
+            if add or element not in self._opened
         ]
         try:
             change(self.table, dict.fromkeys(elements))

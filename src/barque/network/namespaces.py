@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from ipaddress import ip_interface
 from typing import NamedTuple, TypeVar
 
 from barque.errors import KernelError
@@ -110,17 +111,20 @@ def _enter(namespace_fd: int) -> None:
         os.close(namespace_fd)
 
 
-def add_interface(namespace_fd: int, interface: Interface, ways: list[Way]) -> None:
+def add_interface(
+    namespace_fd: int, interface: Interface, ways: list[Way], *, named: bool = False
+) -> None:
     """Make ``interface`` in an existing namespace, then set the default routes; for a thread.
 
-    Its ``name`` is a prefix: it gets the first number that is free.
+    Its ``name``, unless ``named``, is a prefix: it gets the first number that is free.
     """
     host = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(namespace_fd, CLONE_NEWNET)
-        with Netlink() as netlink:
-            names = [link.name for link in netlink.links()]
-        interface.name = next_interface(names, interface.name)
+        if not named:
+            with Netlink() as netlink:
+                names = [link.name for link in netlink.links()]
+            interface.name = next_interface(names, interface.name)
         configure([interface], host)
         _set_ways(ways)
     finally:
@@ -135,11 +139,24 @@ def set_ways(namespace_fd: int, ways: list[Way]) -> None:
 
 def _set_ways(ways: list[Way]) -> None:
     with Netlink() as netlink:
-        by_mac = {link.mac: link.ifindex for link in netlink.links()}
+        found = {_plain(address.cidr): address.ifindex for address in netlink.addresses()}
         for way in ways:
-            index = by_mac.get(way.mac.lower())
+            index = found.get(_plain(way.address))
             if index is not None:
                 netlink.execute(replace_default_route(index, way.gateway))
+
+
+def _plain(cidr: str) -> str:
+    return str(ip_interface(cidr).ip)
+
+
+def remove_inside(namespace_fd: int, addresses: list[str]) -> None:
+    """Remove the interface that has one of ``addresses``, by its namespace; for a thread."""
+    setns(namespace_fd, CLONE_NEWNET)
+    with Netlink() as netlink:
+        wanted = {_plain(address) for address in addresses}
+        for index in {a.ifindex for a in netlink.addresses() if _plain(a.cidr) in wanted}:
+            netlink.execute(delete_link(index))
 
 
 def remove_interface(host_name: str) -> None:

@@ -33,6 +33,8 @@ _LOCAL_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 _RESERVED = "/proc/sys/net/ipv4/ip_local_reserved_ports"
 _FALLBACK_RANGE = (49153, 65535)
 _BACKLOG = 128
+_RELAYED = frozenset({"tcp", "udp"})
+"""What is published over IPv6 where the kernel cannot translate it; see ``Relay``."""
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 
 Published = dict[str, list[PortBinding]]
@@ -114,7 +116,7 @@ class Held:
     ports: list[Port] = field(default_factory=list)
     sockets: list[socket.socket] = field(default_factory=list)
     listeners: list[tuple[socket.socket, str, int]] = field(default_factory=list)
-    """Those of ``sockets`` that listen, and where their connections lead."""
+    """Those of ``sockets`` that are read, and where what comes to them leads."""
 
     def close(self) -> None:
         """Let go of the ports."""
@@ -187,7 +189,7 @@ class PortAllocator:
                 if target.ipv4 and target.translated_4:
                     found.append(candidate)
                 continue
-            relayed = want.protocol == "tcp" and bool(target.ipv4) and target.translated_4
+            relayed = want.protocol in _RELAYED and bool(target.ipv4) and target.translated_4
             direct = bool(target.ipv6) and target.translated_6
             routed = bool(target.ipv6) and not target.translated_6
             if self._ipv6 and not routed and (direct or relayed):
@@ -245,7 +247,7 @@ class PortAllocator:
             if holder is None:
                 continue
             held.sockets.append(holder)
-            if want.protocol == "tcp" and ":" in host_ip:
+            if want.protocol in _RELAYED and ":" in host_ip:
                 held.listeners.append((holder, host_ip, want.port))
 
     def _clashes(self, protocol: str, host_ip: str, number: int) -> bool:
@@ -303,7 +305,7 @@ class PortAllocator:
 
 
 def _open_holder(protocol: str, host_ip: str, number: int, who: str) -> socket.socket | None:
-    """Bind a socket; TCP over IPv6 listens. None where the kernel has no such protocol."""
+    """Bind a socket, ready to be read if it is relayed. None: the kernel has no such protocol."""
     family = socket.AF_INET6 if ":" in host_ip else socket.AF_INET
     listens = protocol == "tcp" and family == socket.AF_INET6
     try:
@@ -315,6 +317,9 @@ def _open_holder(protocol: str, host_ip: str, number: int, who: str) -> socket.s
     try:
         if family == socket.AF_INET6:
             holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if family == socket.AF_INET6 and protocol == "udp":
+            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            holder.setblocking(False)
         if listens:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bind(holder, host_ip, number)

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from barque.errors import InvalidArgument, NotImplementedHere
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
+from barque.network.endpointoptions import check_options
 from barque.network.files import parse_extra_host
 from barque.network.modes import CONTAINER_PREFIX, PREDEFINED
 from barque.network.ports import parse_bindings
@@ -57,10 +58,7 @@ def check_endpoint(network: str, endpoint: EndpointSettings) -> None:
                 "link-local addresses of endpoints (--link-local-ip) are not implemented in this "
                 "version of barque"
             )
-    for option in endpoint.driver_opts or ():
-        raise NotImplementedHere(
-            f"endpoint option {option} is not implemented in this version of barque"
-        )
+    check_options(endpoint.driver_opts)
     if network not in PREDEFINED:
         return
     if ipam and (ipam.ipv4_address or ipam.ipv6_address):

@@ -57,6 +57,8 @@ class View:
     networks: tuple[str, ...]
     links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     upstreams: tuple[Upstream, ...] = ()
+    host_servers: Callable[[], tuple[Upstream, ...]] | None = None
+    """Gives the servers to ask when one is needed, in the place of ``upstreams``."""
     keep_single_labels: bool = False
     """The user set ndots: names without a dot are no business of the servers outside."""
 
@@ -153,7 +155,9 @@ class Resolver:
     async def _forward(self, query: bytes, kind: int) -> bytes:
         """Ask the upstreams, one after the other, until one has an answer."""
         last = refuse(query, RCODE.SERVFAIL)
-        for upstream in self.view.upstreams[:MOST_UPSTREAMS]:
+        view = self.view
+        upstreams = view.host_servers() if view.host_servers else view.upstreams
+        for upstream in upstreams[:MOST_UPSTREAMS]:
             try:
                 async with asyncio.timeout(UPSTREAM_S):
                     answer = await self._ask(upstream, query, kind)

@@ -24,7 +24,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -33,6 +33,7 @@ from pathlib import Path
 from msgspec import structs
 
 from barque.errors import (
+    BarqueError,
     Conflict,
     FailedPrecondition,
     InvalidArgument,
@@ -40,21 +41,24 @@ from barque.errors import (
     PermissionDenied,
 )
 from barque.kernel.conntrack import forget_udp
+from barque.kernel.netlink import LinkMonitor
 from barque.models.api import EndpointSettings, NetworkRequest
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
 from barque.models.launch import Interface
 from barque.models.network import OPTION_HOST_BINDING, NetworkRecord
-from barque.network import bridge, files, firewall
+from barque.network import bridge, firewall, parents
 from barque.network.attachment import Attachment
 from barque.network.catalog import Catalog
 from barque.network.config import NetworkConfig
-from barque.network.containerfiles import ContainerFiles, read
+from barque.network.containerfiles import ContainerFiles
+from barque.network.endpointoptions import get_name
 from barque.network.endpoints import (
     BRIDGE,
     Asked,
     Target,
     check_joinable,
+    check_usable,
     choose_gateway,
     find_target,
     host_interface,
@@ -66,6 +70,7 @@ from barque.network.endpoints import (
     order_for_names,
 )
 from barque.network.firewall import Firewall
+from barque.network.hostservers import HostServers
 from barque.network.modes import CONTAINER_PREFIX, DEFAULT_MODES, PREDEFINED
 from barque.network.names import Named, Names
 from barque.network.namespaces import (
@@ -75,6 +80,7 @@ from barque.network.namespaces import (
     make_namespace,
     open_resolver,
     open_socket,
+    remove_inside,
     remove_interface,
     set_ways,
 )
@@ -127,6 +133,8 @@ class Networks:
         self._changing = asyncio.Lock()
         self._forgetting: set[asyncio.Task[None]] = set()
         self._files = ContainerFiles(config, self._catalog.find, containers)
+        self._host_servers = HostServers()
+        self._links: LinkMonitor | None = None
         self.obstacles: list[str] = []
         """Warnings about other firewalls of this host that stop our traffic."""
 
@@ -135,22 +143,70 @@ class Networks:
     async def setup(self, records: Iterable[ContainerRecord] = ()) -> None:
         """Make what the networks need on the host: records, bridges, sysctls, rules.
 
-        ``records`` are the containers of the last engine: the ports of those that run stay
-        published all the while. Idempotent: run at every start of the engine, it repairs what
-        a crash or somebody else left half done, and keeps subnets as long as it can.
+        ``records`` are the containers of the last engine: the ports of those that have endpoints
+        stay published all the while. Those that turn out not to run, though a start was under way
+        when the engine was killed, are to be released. Idempotent: run at every start of the
+        engine, it repairs what a crash or somebody else left half done, and keeps subnets as long
+        as it can.
 
         Raises FailedPrecondition (no nft, no free subnet, name taken by another kind of
         device), InvalidArgument (settings that contradict each other), KernelError.
         """
+        records = list(records)
         self._catalog.open_predefined()
         self._catalog.restore()
+        self._unplug_strangers(records)
         for record in records:
-            if record.state.running and record.id not in self._places:
+            if record.id not in self._places:
                 self._retake(record)
         if not any(network.driver == "bridge" for network in self._catalog.list()):
             return
         await self._enforce()
+        self._watch()
+
+    def _unplug_strangers(self, records: Sequence[ContainerRecord]) -> None:
+        """Take interfaces off our bridges that no record speaks of.
+
+        They are of a container that was just being connected or disconnected when the last
+        engine was killed.
+        """
+        known = {
+            host_interface(endpoint)
+            for record in records
+            for endpoint in record.networks.values()
+            if endpoint.endpoint_id
+        }
+        for network in self._catalog.list():
+            if network.bridge:
+                for port in bridge.list_container_ports(network.bridge):
+                    if port not in known:
+                        _log.warning("network %s: removing the leftover %s", network.name, port)
+                        remove_interface(port)
+
+    def _watch(self) -> None:
+        """Mend what others take away: rules, bridges. Idempotent."""
         self._firewall.watch()
+        if self._links is None:
+            self._links = LinkMonitor()
+            asyncio.get_running_loop().add_reader(self._links.fileno(), self._on_removals)
+
+    def _unwatch(self) -> None:
+        self._firewall.close()
+        if self._links is not None:
+            asyncio.get_running_loop().remove_reader(self._links.fileno())
+            self._links.close()
+            self._links = None
+
+    def _on_removals(self) -> None:
+        """Make bridges that somebody removed again, and plug their containers in."""
+        if self._links is None or not self._links.read_removals():
+            return
+        bridges = {network.bridge: network for network in self._catalog.list() if network.bridge}
+        for name in bridge.list_missing(bridges):
+            try:
+                self._reopen(bridges[name])
+            except BarqueError as error:
+                _log.error("network %s: %s", bridges[name].name, error)
 
     async def _enforce(self) -> None:
         """Put the rules in force, then what is safe under them only."""
@@ -159,6 +215,11 @@ class Networks:
         for network in bridges:
             if bridge.has_device(network.bridge):
                 bridge.route_loopback(network.bridge)
+        if bridges:
+            try:
+                bridge.raise_neighbour_limits()
+            except KernelError as error:
+                _log.warning("hundreds of containers may be too many for this kernel: %s", error)
         if self._config.ip_forward and bridges:
             bridge.enable_forwarding()
             if any(network.enable_ipv6 for network in bridges):
@@ -175,21 +236,25 @@ class Networks:
 
     def close(self) -> None:
         """Let go of sockets. Networks and containers go on, resolvers wait for the next engine."""
-        self._firewall.close()
+        self._unwatch()
         self._relay.close()
         for place in self._places.values():
             place.held.close()
             self._close_inside(place)
 
     async def teardown(self) -> bool:
-        """Remove the bridges that we made, and our rules; say whether all is gone.
+        """Remove the devices that we made, and our rules; say whether all is gone.
 
         For uninstalling. Nothing is removed while a container is on a bridge. A stopping
         engine does not call this: containers outlive it.
         """
-        self._firewall.close()
+        self._unwatch()
         for record in self._catalog.list():
-            if record.bridge and not record.adopted and not bridge.delete_bridge(record.bridge):
+            if record.adopted:
+                continue
+            if record.parent:
+                parents.delete_parent(record.parent)
+            elif record.bridge and not bridge.delete_bridge(record.bridge):
                 return False
         await firewall.delete_table(self._firewall.table)
         return True
@@ -208,16 +273,15 @@ class Networks:
         return self._catalog.get(ref)
 
     async def create(self, request: NetworkRequest) -> NetworkRecord:
-        """Make a network. Raises what ``Catalog.plan`` raises; nothing is left then."""
+        """Make a network. Raises what ``Catalog.make`` raises; nothing is left then."""
         async with self._changing:
-            record = self._catalog.plan(request)
-            self._catalog.add(record)
+            record = self._catalog.make(request)
             try:
                 await self._enforce()
             except BaseException:
                 self._catalog.discard(record)
                 raise
-            self._firewall.watch()
+            self._watch()
             await self.look_for_obstacles()
         return record
 
@@ -273,9 +337,10 @@ class Networks:
             return Attachment(sandbox_id=sandbox_id)
         asked = list_asked(record, self._catalog.get)
         for network, endpoint in asked:
+            check_usable(network)
             check_endpoint(network.name, endpoint)
         main = asked[0].network
-        if main.driver != "bridge":
+        if not main.wired:
             endpoint = structs.replace(
                 asked[0].endpoint,
                 network_id=main.id,
@@ -299,7 +364,7 @@ class Networks:
             mac = endpoint.mac_address or (record.config.mac_address if not number else "")
             joined = self._join(record, network, structs.replace(endpoint, mac_address=mac))
             place.asked.append(Asked(network, joined))
-            name = f"{network.interface_prefix}{number}"
+            name = get_name(joined.driver_opts) or f"{network.interface_prefix}{number}"
             interfaces.append(make_interface(network, joined, name))
         for version in (4, 6):
             way = choose_gateway(place.asked, version)
@@ -310,7 +375,7 @@ class Networks:
                     interface.gateway6 = network.route_gateway(6)
         self._publish_ports(record, place)
         for interface in interfaces:
-            interface.reflected = bool(place.held.ports)
+            interface.reflected = bool(interface.bridge and place.held.ports)
         for network, endpoint in place.asked:
             self._publish_names(record, network, endpoint)
         return Attachment(
@@ -325,9 +390,8 @@ class Networks:
         self, record: ContainerRecord, network: NetworkRecord, endpoint: EndpointSettings
     ) -> EndpointSettings:
         """Take the addresses of one endpoint; return it as it is from now on."""
-        mac = endpoint.mac_address or bridge.make_mac()
-        check_mac(mac)
-        if not bridge.has_device(network.bridge):
+        mac = _choose_mac(network, endpoint.mac_address)
+        if not bridge.has_device(network.device):
             self._reopen(network)
         wanted = endpoint.ipam_config
         asked = {
@@ -351,20 +415,29 @@ class Networks:
             endpoint_id=secrets.token_hex(_ID_BYTES),
             ip_address=found.get(4, ""),
             ip_prefix_len=four.prefix_length if four else 0,
-            gateway=four.gateway if four and not network.internal else "",
+            gateway=_shown_gateway(network, 4),
             global_ipv6_address=found.get(6, ""),
             global_ipv6_prefix_len=six.prefix_length if six else 0,
-            ipv6_gateway=six.gateway if six and not network.internal else "",
+            ipv6_gateway=_shown_gateway(network, 6),
             dns_names=list_dns_names(record, endpoint) if network.name != BRIDGE else None,
         )
 
     def _reopen(self, network: NetworkRecord) -> None:
-        """Somebody removed the bridge: make it again, with the rules that speak of it by name."""
-        _log.warning(
-            "the bridge %s of network %s is gone: made again", network.bridge, network.name
-        )
-        self._catalog.open_bridge(network)
+        """Somebody removed the device: make it again, with the rules that speak of it by name."""
+        self._catalog.open_device(network)
+        _log.warning("%s of network %s was gone: made again", network.device, network.name)
+        if not network.bridge:
+            return
         bridge.route_loopback(network.bridge)
+        for place in self._places.values():
+            for joined, endpoint in place.asked:
+                if joined.name == network.name:
+                    bridge.plug(
+                        network.bridge,
+                        host_interface(endpoint),
+                        isolated=not network.icc,
+                        reflected=bool(place.held.ports),
+                    )
 
     def _publish_ports(self, record: ContainerRecord, place: _Place) -> None:
         host = record.host_config
@@ -498,9 +571,7 @@ class Networks:
         asked = record.host_config
         inside = bool(asked.dns)
         servers = asked.dns or self._config.dns
-        if not servers:
-            servers = files.list_nameservers(read("/etc/resolv.conf"))
-        ways_out = any(not network.internal for network, _ in place.asked)
+        ways_out = any(network.leads_out for network, _ in place.asked)
         options = [*(asked.dns_options or self._config.dns_opts)]
         return View(
             networks=tuple(name for name in order_for_names(place.asked) if name != BRIDGE),
@@ -512,6 +583,7 @@ class Networks:
             upstreams=tuple(Upstream(server, inside) for server in servers)
             if ways_out or inside
             else (),
+            host_servers=self._host_servers if ways_out and not servers else None,
             keep_single_labels=any(
                 option.startswith("ndots:") and option != "ndots:0" for option in options
             ),
@@ -522,7 +594,7 @@ class Networks:
         place = _Place([])
         for name, endpoint in record.networks.items():
             network = self._catalog.find(name)
-            if network is not None and network.driver == "bridge" and endpoint.endpoint_id:
+            if network is not None and network.wired and endpoint.endpoint_id:
                 place.asked.append(Asked(network, endpoint))
                 self._publish_names(record, network, endpoint)
         if not place.asked:
@@ -570,7 +642,7 @@ class Networks:
         failure it has what it had. Raises as ``attach``, and PermissionDenied if it is on the
         network already.
         """
-        with ExitStack() as undo:
+        async with AsyncExitStack() as undo:
             undo.callback(os.close, namespace_fd)
             network = self._catalog.get(ref)
             place = self._places.get(record.id)
@@ -581,13 +653,17 @@ class Networks:
             undo.callback(self._leave, record, place, network)
             joined = self._join(record, network, asked)
             place.asked.append(Asked(network, joined))
-            interface = make_interface(network, joined, network.interface_prefix)
-            interface.reflected = bool(place.held.ports or record.host_config.port_bindings)
+            name = get_name(joined.driver_opts)
+            interface = make_interface(network, joined, name or network.interface_prefix)
+            interface.reflected = bool(
+                interface.bridge and (place.held.ports or record.host_config.port_bindings)
+            )
             before = list_ways(place.asked[:-1])
             after = list_ways(place.asked)
             changed = [way for way in after if way not in before]
-            await call_in_thread(partial(add_interface, namespace_fd, interface, changed))
-            undo.callback(remove_interface, interface.host_name)
+            work = partial(add_interface, namespace_fd, interface, changed, named=bool(name))
+            await call_in_thread(work)
+            undo.push_async_callback(self._unplug, network, joined, namespace_fd)
             if after != before:
                 self._move_ports(record, place)
             if is_named(place.asked) and place.resolver is None:
@@ -604,6 +680,17 @@ class Networks:
         return self._now(place, record)
 
     @staticmethod
+    async def _unplug(
+        network: NetworkRecord, endpoint: EndpointSettings, namespace_fd: int
+    ) -> None:
+        """Remove an endpoint's interface: by its end in the host, where it has one."""
+        if network.bridge:
+            remove_interface(host_interface(endpoint))
+            return
+        addresses = [*filter(None, (endpoint.ip_address, endpoint.global_ipv6_address))]
+        await call_in_thread(partial(remove_inside, namespace_fd, addresses))
+
+    @staticmethod
     def _check_connect(record: ContainerRecord, place: _Place, network: NetworkRecord) -> None:
         check_joinable(network)
         if any(network.name == there.name for there, _ in place.asked):
@@ -616,10 +703,18 @@ class Networks:
         self._names.remove(network.name, record.id)
         self._catalog.free(record.id, network.id)
 
-    async def disconnect(self, record: ContainerRecord, name: str, namespace_fd: int) -> Attachment:
+    async def disconnect(
+        self,
+        record: ContainerRecord,
+        name: str,
+        namespace_fd: int,
+        keep: Callable[[Attachment], object],
+    ) -> Attachment:
         """Take a running container off a network, at once. Takes the descriptor.
 
-        Returns what it has from now on. Raises FailedPrecondition if it is not on it.
+        ``keep`` records that it is off before anything is done: what an engine that is killed
+        right then leaves, ``setup`` of the next one takes away. Returns what the container has
+        from now on. Raises FailedPrecondition if it is not on the network.
         """
         try:
             place = self._places.get(record.id)
@@ -634,11 +729,16 @@ class Networks:
                 )
             before = list_ways(place.asked)
             network = self._catalog.get(name)
-            remove_interface(host_interface(endpoint))
-            self._leave(record, place, network)
+            place.asked = [asked for asked in place.asked if asked.network.name != name]
+            now = self._now(place, record)
+            target, _ = find_target(place.asked)
+            keep(now if target.ipv4 or target.ipv6 else structs.replace(now, ports={}))
             after = list_ways(place.asked)
             if after != before:
                 await call_in_thread(partial(set_ways, namespace_fd, after))
+            await self._unplug(network, endpoint, namespace_fd)
+            self._leave(record, place, network)
+            if after != before:
                 self._move_ports(record, place)
             if place.resolver is not None:
                 place.resolver.view = self._view(record, place)
@@ -700,6 +800,24 @@ class Networks:
                 f"container {ref} is {other.state.status}"
             )
         return other.id
+
+
+def _choose_mac(network: NetworkRecord, asked: str) -> str:
+    """Return the MAC address of an endpoint, "" where it is the parent's."""
+    if network.driver == "ipvlan":
+        if asked:
+            raise InvalidArgument("ipvlan interfaces do not support custom mac address assignment")
+        return ""
+    if network.driver == "macvlan" and network.link_mode == "passthru" and not asked:
+        return ""
+    mac = asked or bridge.make_mac()
+    check_mac(mac)
+    return mac
+
+
+def _shown_gateway(network: NetworkRecord, version: int) -> str:
+    gateway = network.route_gateway(version)
+    return gateway if gateway and any(ip_address(gateway).packed) else ""
 
 
 def _outside(address: str) -> str:

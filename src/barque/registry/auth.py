@@ -27,6 +27,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from barque.content.documents import decode_document
+from barque.errors import InvalidArgument
 from barque.registry.errors import RegistryError, parse_error
 
 CLIENT_ID = "barque"
@@ -68,8 +70,8 @@ def decode_credentials(header: str) -> Credentials:
     text = header.strip().replace("+", "-").replace("/", "_").rstrip("=")
     try:
         content = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        found = msgspec.json.decode(content, type=Credentials)
-    except (binascii.Error, msgspec.DecodeError, ValueError):
+        found = decode_document(content, Credentials)
+    except (binascii.Error, InvalidArgument, ValueError):
         return Credentials()
     return found.normalised()
 
@@ -197,9 +199,9 @@ class Authorizer:
                 )
             raise error
         try:
-            token = msgspec.json.decode(reply.body, type=_Token)
-        except msgspec.DecodeError as error:
-            raise RegistryError(f"the token server's answer is not understood: {error}") from error
+            token = decode_document(reply.body, _Token)
+        except InvalidArgument as error:
+            raise RegistryError(f"the token server's answer is {error}") from error
         if not token.text or len(token.text) > _MAX_TOKEN_BYTES or not token.text.isascii():
             raise RegistryError("authorization server did not include a token in the response")
         self.identity_token = token.refresh_token or self.identity_token

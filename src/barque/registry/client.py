@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 import msgspec
 
 from barque.content.digests import digest_bytes
-from barque.errors import BarqueError
+from barque.content.documents import decode_document
+from barque.errors import BarqueError, InvalidArgument
 from barque.registry.auth import Credentials
 from barque.registry.config import RegistryConfig
 from barque.registry.connection import Answer, Body, Connection, Pace
@@ -123,9 +124,10 @@ class Repository:
                 more = _NEXT.search(answer.headers.get("Link", ""))
                 here = answer.url
             try:
-                yield msgspec.json.decode(content, type=kind)
-            except msgspec.DecodeError as error:
-                raise Damaged(f"{here}: the list is not understood: {error}") from error
+                page = decode_document(content, kind)
+            except InvalidArgument as error:
+                raise Damaged(f"{here}: the list is {error}") from error
+            yield page
             if more is None:
                 return
             following = urljoin(here, more[1])
@@ -252,9 +254,9 @@ class Repository:
         async with self._bounded("GET", f"/v1/search?{query}") as answer:
             content = await answer.read(_MAX_PAGE_BYTES)
         try:
-            return msgspec.json.decode(content, type=_Found).results
-        except msgspec.DecodeError as error:
-            raise RegistryError(f"the search's answer is not understood: {error}") from error
+            return decode_document(content, _Found).results
+        except InvalidArgument as error:
+            raise RegistryError(f"the search's answer is {error}") from error
 
     async def list_repositories(self) -> list[str]:
         """Return the registry's repositories, where it tells. Raises as all do."""

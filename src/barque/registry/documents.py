@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from barque.content.digests import parse_digest
-from barque.errors import BarqueError, NotImplementedHere
+from barque.content.documents import decode_document
+from barque.errors import InvalidArgument, NotImplementedHere
 from barque.models.ids import Digest
 from barque.models.image import (
     DOCKER_INDEX,
@@ -75,9 +76,9 @@ def probe(content: bytes, content_type: str) -> Probe:
     that contradicts itself or is not JSON, NotImplementedHere for docker's schema 1.
     """
     try:
-        found = msgspec.json.decode(content, type=Probe)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Damaged(f"the manifest is not understood: {error}") from error
+        found = decode_document(content, Probe)
+    except InvalidArgument as error:
+        raise Damaged(f"the manifest is {error}") from error
     said = content_type.partition(";")[0].strip().lower()
     if found.schema_version == 1 or found.fs_layers is not None or said in SCHEMA_1:
         raise NotImplementedHere(
@@ -103,7 +104,7 @@ def parse(document: Document) -> Manifest | Index:
     if probe(document.content, document.media_type).is_index:
         kind = Index
     try:
-        found = msgspec.json.decode(document.content, type=kind)
+        found = decode_document(document.content, kind)
         if isinstance(found, Manifest):
             descriptors = [found.config, *found.layers]
         else:
@@ -112,8 +113,8 @@ def parse(document: Document) -> Manifest | Index:
             if descriptor.size < 0:
                 raise Damaged(f"{descriptor.digest} has a size of {descriptor.size} bytes")
             parse_digest(descriptor.digest)
-    except (msgspec.DecodeError, BarqueError) as error:
-        raise Damaged(f"the manifest is not understood: {error}") from error
+    except InvalidArgument as error:
+        raise Damaged(f"the manifest is not valid: {error}") from error
     return found
 
 

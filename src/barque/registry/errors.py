@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from barque.errors import BarqueError
+from barque.content.documents import decode_document
+from barque.errors import BarqueError, InvalidArgument
 
 _SHOWN = 300
 _CODES = {
@@ -58,8 +59,8 @@ class _Body(msgspec.Struct):
 def parse_error(status: int, body: bytes) -> RegistryError:
     """Make the error of a reply's status and (bounded) body. Pure."""
     try:
-        entries = msgspec.json.decode(body, type=_Body).errors
-    except msgspec.DecodeError:
+        entries = decode_document(body, _Body).errors
+    except InvalidArgument:
         entries = []
     if not entries:
         said = body.decode("utf-8", "replace").strip()[:_SHOWN]

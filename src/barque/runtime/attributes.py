@@ -100,12 +100,11 @@ def plan_attributes(process: oci.Process, linux: oci.Linux | None) -> Attributes
             f"AppArmor profile {process.apparmor_profile!r} asked for, but AppArmor is not enabled "
             "on this host: enable it, or ask for no profile"
         )
-    for label in (process.selinux_label, linux.mount_label if linux else ""):
-        if label and not selinux_enabled():
-            raise FailedPrecondition(
-                f"SELinux label {label!r} asked for, but SELinux is not enabled on this host: "
-                "enable it, or ask for no label"
-            )
+    if process.selinux_label and not selinux_enabled():
+        raise FailedPrecondition(
+            f"SELinux label {process.selinux_label!r} asked for, but SELinux is not enabled on "
+            "this host: enable it, or ask for no label"
+        )
     return Attributes(
         scheduler=_plan_scheduler(process.scheduler),
         io_priority=_plan_io_priority(process.io_priority),

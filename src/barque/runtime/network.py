@@ -16,8 +16,11 @@ from barque.kernel.netlink import (
     LOOPBACK,
     RT_SCOPE_UNIVERSE,
     Netlink,
+    Request,
     add_address,
     add_default_route,
+    add_ipvlan,
+    add_macvlan,
     add_veth,
     isolate_port,
     move_link,
@@ -50,20 +53,17 @@ def configure(interfaces: list[Interface], host_netns_fd: int) -> None:
         with _open_host(host_netns_fd, netlink) as host:
             for interface in interfaces:
                 ipv6.set_disabled(not any(":" in address for address in interface.addresses))
-                pair = add_veth(
-                    interface.host_name,
-                    namespace_fd=host_netns_fd,
-                    master=host.index(interface.bridge),
-                    peer=interface.name,
-                    peer_mac=interface.mac,
-                    mtu=interface.mtu,
-                )
-                netlink.execute(*requests, pair)
+                if interface.parent:
+                    _add_upon_parent(interface, host, netlink)
+                else:
+                    requests.append(_pair(interface, host, host_netns_fd))
+                netlink.execute(*requests)
                 if interface.isolated:
                     host.execute(isolate_port(host.index(interface.host_name)))
                 if interface.reflected:
                     host.execute(reflect_port(host.index(interface.host_name)))
                 index = netlink.index(interface.name)
+                _write_sysctls(interface)
                 gateways = [way for way in (interface.gateway, interface.gateway6) if way]
                 netlink.execute(
                     *(add_address(index, address) for address in interface.addresses),
@@ -123,6 +123,62 @@ def _move_device(name: str, inside: str, host: Netlink, here: Netlink, here_fd: 
 
 
 _NAME = re.compile(r"[^\s/:]+")
+
+
+def _pair(interface: Interface, host: Netlink, host_netns_fd: int) -> Request:
+    return add_veth(
+        interface.host_name,
+        namespace_fd=host_netns_fd,
+        master=host.index(interface.bridge),
+        peer=interface.name,
+        peer_mac=interface.mac,
+        mtu=interface.mtu,
+    )
+
+
+def _add_upon_parent(interface: Interface, host: Netlink, inside: Netlink) -> None:
+    """Make an interface of a parent in the host; it is born where it belongs."""
+    parent = host.index(interface.parent)
+    namespace_fd = inside.open_namespace()
+    try:
+        if interface.kind == "macvlan":
+            host.execute(
+                add_macvlan(
+                    interface.name,
+                    namespace_fd=namespace_fd,
+                    parent=parent,
+                    mode=interface.mode,
+                    mac=interface.mac,
+                    mtu=interface.mtu,
+                )
+            )
+        else:
+            host.execute(
+                add_ipvlan(
+                    interface.name,
+                    namespace_fd=namespace_fd,
+                    parent=parent,
+                    mode=interface.mode,
+                    flag=interface.flag,
+                    mtu=interface.mtu,
+                )
+            )
+    finally:
+        os.close(namespace_fd)
+
+
+def _write_sysctls(interface: Interface) -> None:
+    """Set what was asked for the interface; before it is up, as some settings are read then."""
+    for key, value in interface.sysctls:
+        path = f"/proc/sys/net/{key.replace('IFNAME', interface.name)}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, value.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise KernelError("write", error.errno or 0, path) from error
 
 
 def _open_host(host_netns_fd: int, netlink: Netlink) -> Netlink:

@@ -29,6 +29,8 @@ from barque.runtime.mounts import PROC_FILES, MountStep, plain_path
 _KERNELS_PLACES = ("/proc", "/sys")
 _NULL = os.makedev(1, 3)
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
+_DEEPEST = 256
+"""Directories that are made for one path. They are made from the inside out, each by a call."""
 
 
 def _remove_volatile_mark(work: str) -> None:
@@ -221,6 +223,8 @@ class Root:
             os.close(parent_fd)
 
     def _make_parent(self, path: str, hops: int) -> tuple[str, str, int]:
+        if path.count("/") > _DEEPEST:
+            raise InvalidArgument(f"{path[:40]}… is deeper than {_DEEPEST} directories: not made")
         parent, _, name = path.rstrip("/").rpartition("/")
         return parent, name, self.make_directory(parent or "/", hops=hops)
 

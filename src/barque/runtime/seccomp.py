@@ -236,6 +236,22 @@ def libseccomp_version() -> str:
     return ".".join(str(number) for number in _libseccomp().seccomp_version().contents)
 
 
+def known_architectures() -> list[str]:
+    """The SCMP_ARCH_* names that this libseccomp knows. Raises FailedPrecondition."""
+    library = _libseccomp()
+    return [
+        f"SCMP_ARCH_{name}"
+        for name in _ARCHITECTURES
+        if library.seccomp_arch_resolve_name(name.lower().encode())
+    ]
+
+
+_ARCHITECTURES = (
+    "AARCH64 ARM LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC "
+    "PARISC64 PPC PPC64 PPC64LE RISCV64 S390 S390X SH SHEB X32 X86 X86_64"
+).split()
+
+
 def _checked(result: int, call: str, what: str, *, fine: tuple[int, ...] = ()) -> None:
     """Raise KernelError for a negative errno from libseccomp that is not in ``fine``."""
     if result < 0 and -result not in fine:

@@ -15,11 +15,17 @@ from barque.errors import FailedPrecondition
 from barque.kernel import mount as km
 from barque.kernel import process as kp
 from barque.kernel.files import get_file_system_type
-from barque.kernel.paths import open_in_root
+from barque.kernel.paths import (
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    open_in_root,
+)
 
 SHM = "/dev/shm"
 
 _TMPFS_MAGIC = 0x01021994
+_NO_LINKS = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 
 
 def clone_shm(mount_namespace: int) -> int:
@@ -41,8 +47,10 @@ def clone_shm(mount_namespace: int) -> int:
 
 def _clone() -> int:
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    shm = open_in_root(root, SHM, os.O_PATH | os.O_DIRECTORY)
-    os.close(root)
+    try:
+        shm = open_in_root(root, SHM, os.O_PATH | os.O_DIRECTORY, resolve=_NO_LINKS)
+    finally:
+        os.close(root)
     try:
         if get_file_system_type(shm) != _TMPFS_MAGIC:
             raise FailedPrecondition(

@@ -77,6 +77,5 @@ def open_user_namespace(uids: list[oci.IdMapping], gids: list[oci.IdMapping]) ->
         write_mappings(pid, uids, gids)
         return kp.open_namespace(pid, "user")
     finally:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        kp.end_child(pid, pidfd)
         os.close(pidfd)

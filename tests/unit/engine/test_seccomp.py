@@ -157,3 +157,8 @@ def test_a_listener_is_refused() -> None:
     )
     with pytest.raises(NotImplementedHere, match="listener"):
         check_profile(text, make_facts())
+
+
+def test_profiles_that_are_nested_too_deeply_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"Decoding seccomp profile failed: .*too deeply"):
+        parse_profile(b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")

@@ -248,6 +248,13 @@ def test_a_link_has_no_content_whatever_its_size() -> None:
     assert [entry.name for entry, _ in read(link + make_member(b"f") + END)] == [b"l", b"f"]
 
 
+def test_old_headers_have_no_device_numbers() -> None:
+    numbers = {"major": b"0000010\0", "minor": b"0000003\0"}
+    assert read_one(make_member(b"c", kind=b"3", **numbers) + END).major == 8
+    old = read_one(make_member(b"c", kind=b"3", magic=b"", **numbers) + END)
+    assert (old.major, old.minor) == (0, 0)
+
+
 def test_signed_checksums() -> None:
     block = bytearray(make_header("ü".encode(), size=b"00000000000\0"))
     total = sum(value - 256 if value > 127 else value for value in block)
@@ -304,7 +311,10 @@ def test_numbers_that_are_none(field: bytes) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.binary(min_size=1, max_size=20).filter(lambda k: b"=" not in k), st.binary())
+        st.tuples(
+            st.binary(min_size=1, max_size=20).filter(lambda k: not set(k) & set(b"=\0")),
+            st.binary(),
+        )
     )
 )
 def test_extended_headers_round_trip(records: list[tuple[bytes, bytes]]) -> None:
@@ -316,7 +326,7 @@ def test_extended_headers_round_trip(records: list[tuple[bytes, bytes]]) -> None
 @pytest.mark.parametrize(
     "content",
     [b"x", b"5 a=b", b"6 a=b", b"99 a=b\n", b"0 a=b\n", b"-6 a=b\n", b"6 =ab\n", b"6 abc\n",
-     b" a=b\n", b"6", b"99999999999999999999999 a=b\n"],
+     b"7 a\0=b\n", b" a=b\n", b"6", b"99999999999999999999999 a=b\n"],
 )  # fmt: skip
 def test_malformed_extended_headers(content: bytes) -> None:
     with pytest.raises(InvalidArgument):
@@ -352,6 +362,7 @@ def sparse_1_0(text: bytes, stored: bytes, size: bytes) -> bytes:
         make_pax({b"linkpath": b"a\0b"}) + make_member(b"f", kind=b"2") + END,
         make_member(b"f", uid=(-5).to_bytes(8, "big", signed=True)) + END,
         make_member(b"f", kind=b"Z") + END,
+        make_member(b"d/", make_member(b"smuggled")) + END,
         make_member(b"c", kind=b"3", major=b"7777777\0") + END,
         make_header(b"L", b"L", b"77777777777\0") + END,
         make_header(b"x", b"x", b"00010000001\0") + END,
@@ -381,6 +392,17 @@ def test_limits() -> None:
     for limits in ({"entries": 1}, {"total_bytes": 199}, {"file_bytes": 99}):
         with pytest.raises(InvalidArgument):
             read(archive, **limits)
+
+
+def test_long_names_are_limited_together() -> None:
+    archive = b"".join(
+        make_pax({b"path": b"%d" % n + b"n" * 254}) + make_member(b"f") for n in range(5)
+    )
+    assert len(read(archive, long_name_bytes=0)) == 5
+    archive += (make_pax({b"path": b"n" * 300}) + make_member(b"f")) * 2
+    assert len(read(archive, long_name_bytes=90)) == 7
+    with pytest.raises(InvalidArgument, match="more than the 89 bytes of long names"):
+        read(archive, long_name_bytes=89)
 
 
 def test_extended_headers_count_as_entries() -> None:

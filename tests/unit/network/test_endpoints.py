@@ -99,7 +99,7 @@ def test_ports_follow_the_way_out() -> None:
         asked(DUAL, ip_address="10.0.2.2", global_ipv6_address="fd00:2::2", mac_address="m6"),
     ]
     assert find_target(both) == (Target("10.0.1.2", "fd00:2::2"), "e4")
-    assert list_ways(both) == [Way("m4", "10.0.1.01"), Way("m6", "fd00:2::1")]
+    assert list_ways(both) == [Way("10.0.1.2", "10.0.1.01"), Way("fd00:2::2", "fd00:2::1")]
 
 
 def test_names_of_an_endpoint() -> None:

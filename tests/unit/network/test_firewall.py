@@ -40,6 +40,7 @@ def test_elements_of_a_network() -> None:
     assert table_name("tbq7") == "barque-tbq7"
     assert network_elements([record()]) == {
         "guarded": ['"tbq7"'],
+        "homes": ['"tbq7"'],
         "bridges": ['"tbq7"'],
         "peers": ['"tbq7" . "tbq7"'],
         "local4": [f'{SUBNET} . "tbq7"'],

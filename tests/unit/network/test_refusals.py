@@ -85,7 +85,7 @@ def test_endpoints_on_the_default_network(endpoint: EndpointSettings, text: str)
 
 def test_what_is_not_built_is_refused() -> None:
     for endpoint in (
-        EndpointSettings(driver_opts={"com.docker.network.endpoint.ifname": "foo0"}),
+        EndpointSettings(driver_opts={"com.docker.network.endpoint.unheard": "of"}),
         EndpointSettings(ipam_config=EndpointIpamConfig(link_local_ips=["169.254.1.1"])),
     ):
         networking = NetworkingConfig(endpoints_config={"net": endpoint})

@@ -27,8 +27,9 @@ from typing import Protocol
 import msgspec
 
 from barque.content.digests import digest_bytes, get_hex, parse_digest
+from barque.content.documents import decode_document
 from barque.content.store import ContentStore, Ingest
-from barque.errors import BarqueError
+from barque.errors import BarqueError, InvalidArgument
 from barque.models.ids import Digest
 from barque.models.image import Descriptor
 from barque.registry.documents import Document, probe
@@ -222,7 +223,7 @@ class Storage:
         if found.subject is None:
             return PutResult(digest, "")
         subject = check_digest(found.subject.digest)
-        config = msgspec.json.decode(content, type=_Configured).config
+        config = _read_configured(content).config
         descriptor = Descriptor(
             media_type=media_type,
             digest=digest,
@@ -235,10 +236,7 @@ class Storage:
         return PutResult(digest, subject)
 
     def _check_blobs(self, name: str, content: bytes) -> None:
-        try:
-            document = msgspec.json.decode(content, type=_Configured)
-        except msgspec.DecodeError as error:
-            raise Refused("MANIFEST_INVALID", f"the manifest is not understood: {error}") from error
+        document = _read_configured(content)
         if document.config is None:
             raise Refused("MANIFEST_INVALID", "the manifest has no config")
         for descriptor in (document.config, *document.layers):
@@ -307,6 +305,13 @@ class PutResult(msgspec.Struct, frozen=True):
 
     digest: Digest
     subject: str
+
+
+def _read_configured(content: bytes) -> _Configured:
+    try:
+        return decode_document(content, _Configured)
+    except InvalidArgument as error:
+        raise Refused("MANIFEST_INVALID", f"the manifest is {error}") from error
 
 
 class _Configured(msgspec.Struct):

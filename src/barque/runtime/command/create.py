@@ -19,6 +19,7 @@ from barque.errors import BarqueError, Conflict, InvalidArgument
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch, RootfsMount
+from barque.runtime.attributes import selinux_enabled
 from barque.runtime.checks import check_spec
 from barque.runtime.command.console import check_console, hand_over
 from barque.runtime.command.control import destroy
@@ -85,6 +86,7 @@ def create(store: Store, id_: str, options: Options) -> tuple[Container, Process
     rootfs = os.path.join(bundle, spec.root.path)
     if not spec.root.path or not os.path.isdir(rootfs):
         raise InvalidArgument(f"root.path {rootfs!r} is not a directory")
+    _drop_mount_label(spec.linux)
     spec.linux.cgroups_path = f"/{spec.linux.cgroups_path.strip('/') or id_}"
     with ExitStack() as undo:
         store.reserve(id_)
@@ -108,6 +110,19 @@ def create(store: Store, id_: str, options: Options) -> tuple[Container, Process
     except BaseException:
         _undo(creation.container)
         raise
+
+
+def _drop_mount_label(linux: oci.Linux) -> None:
+    """Without SELinux it would confine nobody, and no file system knows it: warn, and go on.
+
+    A program's label is another matter: who asks for it is told that it would not be confined.
+    """
+    if linux.mount_label and not selinux_enabled():
+        sys.stderr.write(
+            f"barque-runtime: mountLabel {linux.mount_label!r} has no effect: SELinux is not "
+            "enabled on this host\n"
+        )
+        linux.mount_label = ""
 
 
 def _undo(container: Container) -> None:
