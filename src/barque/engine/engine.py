@@ -213,6 +213,7 @@ def build_engine(
         events=events,
         layout=layout,
         userns=userns,
+        runtimes=config.defaults.runtimes,
     )
     removal = Removal(
         registry=registry,

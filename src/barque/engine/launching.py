@@ -25,10 +25,12 @@ from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
+from barque.engine.runtimes import Runtimes
 from barque.engine.shims import Client
 from barque.engine.spec import build_launch, cgroups_path
 from barque.engine.userns import UserNamespaces, join_ids
-from barque.errors import Conflict, NotFound
+from barque.errors import Conflict, InvalidArgument, NotFound
+from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.idmap import IdMap
@@ -44,6 +46,10 @@ class SeccompFilters(Protocol):
 
     async def path_for(self, record: ContainerRecord, /) -> str:
         """Return the host path of the filter, "" for none."""
+        ...
+
+    def profile_for(self, record: ContainerRecord, /) -> oci.Seccomp | None:
+        """Return the profile that the filter is made of, None for none."""
         ...
 
 
@@ -62,6 +68,7 @@ class Launcher:
     events: ContainerEvents
     layout: Layout
     userns: UserNamespaces
+    runtimes: Runtimes
 
     async def launch(self, handle: Handle, clients: list[Client]) -> Started:
         """Start the task; the addresses are in the record before anything runs.
@@ -85,7 +92,13 @@ class Launcher:
             self._publish_networks(record, "connect")
             self.events.volumes_mounted(record)
             self.networks.write_files(record, attachment, self.layout.container(record.id))
-            seccomp_path = await self.seccomp.path_for(record)
+            runtime = self.runtimes.find(record.host_config.runtime)
+            if runtime is not None and ids is not None:
+                raise InvalidArgument(
+                    f"runtime {record.host_config.runtime}: user namespaces need the built-in "
+                    "one: leave --runtime out, or use --userns=host"
+                )
+            seccomp_path = await self.seccomp_path(record)
             with ExitStack() as namespaces:
                 if owner is not None:
                     wanted[owner].append("user")
@@ -109,6 +122,9 @@ class Launcher:
                     defaults=self.defaults,
                     cgroups_path=self.cgroup_path(record),
                 )
+                if runtime is not None:
+                    launch.runtime = runtime
+                    launch.spec.linux.seccomp = self.seccomp.profile_for(record)
                 size = record.host_config.console_size
                 kept.clear()
                 try:
@@ -129,6 +145,12 @@ class Launcher:
                     raise
             undo.pop_all()
         return started
+
+    async def seccomp_path(self, record: ContainerRecord) -> str:
+        """Return the host path of the container's filter, "" where we apply none."""
+        if self.runtimes.find(record.host_config.runtime) is not None:
+            return ""  # it makes its own, of the profile
+        return await self.seccomp.path_for(record)
 
     def _rootfs(self, record: ContainerRecord) -> RootfsMount:
         """How to mount the writable layer; see docs/adr/0006 on ``volatile``."""

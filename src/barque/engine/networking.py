@@ -5,6 +5,7 @@ Source: Engine API, section Network.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from barque.network.modes import PREDEFINED
 from barque.network.refusals import check_endpoint
 
 _SHARED = "container:"
+_AT_ONCE = 8
+"""Containers that get their resolvers back at a time."""
 
 _log = logging.getLogger("barque.engine")
 
@@ -193,14 +196,21 @@ class Networking:
 
     async def resume(self) -> None:
         """Resolve names again for containers that an earlier engine started."""
-        for handle in self.registry:
-            if handle.run is None or not self.networks.needs_namespace(handle.id):
-                continue
-            try:
-                namespace_fd = await self._open_namespace(handle.record)
-                await self.networks.resume(handle.record, namespace_fd)
-            except (BarqueError, OSError) as error:
-                _log.error("container %s resolves no names: %s", handle.id[:12], error)
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def resume(handle: Handle) -> None:
+            async with room:
+                if handle.run is None or not self.networks.needs_namespace(handle.id):
+                    return
+                try:
+                    namespace_fd = await self._open_namespace(handle.record)
+                    await self.networks.resume(handle.record, namespace_fd)
+                except (BarqueError, OSError) as error:
+                    _log.error("container %s resolves no names: %s", handle.id[:12], error)
+
+        async with asyncio.TaskGroup() as group:
+            for handle in list(self.registry):
+                group.create_task(resume(handle))
 
     def _publish(self, network: NetworkRecord, action: str) -> None:
         attributes = {"name": network.name, "type": network.driver}

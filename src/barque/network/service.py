@@ -144,9 +144,11 @@ class Networks:
     async def setup(self, records: Iterable[ContainerRecord] = ()) -> None:
         """Make what the networks need on the host: records, bridges, sysctls, rules.
 
-        ``records`` are the containers of the last engine: the ports of those that run stay
-        published all the while. Idempotent: run at every start of the engine, it repairs what
-        a crash or somebody else left half done, and keeps subnets as long as it can.
+        ``records`` are the containers of the last engine: the ports of those that have endpoints
+        stay published all the while. Those that turn out not to run, though a start was under way
+        when the engine was killed, are to be released. Idempotent: run at every start of the
+        engine, it repairs what a crash or somebody else left half done, and keeps subnets as long
+        as it can.
 
         Raises FailedPrecondition (no nft, no free subnet, name taken by another kind of
         device), InvalidArgument (settings that contradict each other), KernelError.
@@ -156,7 +158,7 @@ class Networks:
         self._catalog.restore()
         self._unplug_strangers(records)
         for record in records:
-            if record.state.running and record.id not in self._places:
+            if record.id not in self._places:
                 self._retake(record)
         if not any(network.driver == "bridge" for network in self._catalog.list()):
             return
@@ -749,7 +751,9 @@ class Networks:
             before = list_ways(place.asked)
             network = self._catalog.get(name)
             place.asked = [asked for asked in place.asked if asked.network.name != name]
-            keep(self._now(place, record))
+            now = self._now(place, record)
+            target, _ = find_target(place.asked)
+            keep(now if target.ipv4 or target.ipv6 else structs.replace(now, ports={}))
             after = list_ways(place.asked)
             if after != before:
                 await call_in_thread(partial(set_ways, namespace_fd, after))

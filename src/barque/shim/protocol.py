@@ -27,12 +27,13 @@ import os
 
 import msgspec
 
-from barque.models.launch import ExitRecord, LogTarget
+from barque.models.launch import ExitRecord, ExternalRuntime, LogTarget
 
 EXIT_RECORD = "exit.json"
 SOCKET_NAME = "shim.sock"
 
 READY, SHIM, ANOTHER = b"ready", b"shim", b"another"
+EXTERNAL = b" external"
 
 
 class ClientSpec(msgspec.Struct, omit_defaults=True):
@@ -79,6 +80,8 @@ class Launch(msgspec.Struct, tag="launch"):
     """The host's ids of the container's root: its pipes are his."""
     wired: bool = False
     """The engine wires the network namespace that the container makes; see Wire."""
+    runtime: ExternalRuntime | None = None
+    """Who makes the container in our stead. The message's first line ends in EXTERNAL then."""
 
 
 class Attach(msgspec.Struct, tag="attach"):

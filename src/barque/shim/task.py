@@ -93,7 +93,7 @@ class Starting:
         """
         kp.assert_single_thread()
         self._settle = settle
-        self._pipes = None if streams.tty else _make_pipes(streams, owner)
+        self._pipes = None if streams.tty else make_pipes(streams, owner)
         ours, theirs = pair()
         self._reports = Reports(ours, self._answer)
         # Inherited: the process is never seen by those of its PID namespace in another state.
@@ -183,14 +183,16 @@ def follow(starting: Starting) -> Process:
     return process
 
 
-class _Pipes(NamedTuple):
+class Pipes(NamedTuple):
+    """A process's ends of its streams, and ours."""
+
     child: tuple[int, int, int]
     stdin: int
     stdout: int
     stderr: int
 
 
-def _make_pipes(streams: Streams, owner: tuple[int, int]) -> _Pipes:
+def make_pipes(streams: Streams, owner: tuple[int, int] = (0, 0)) -> Pipes:
     """Three pipes of ``owner``'s, or two and /dev/null where nobody will write."""
     if streams.open_stdin:
         child_in, stdin = os.pipe2(os.O_CLOEXEC)
@@ -202,7 +204,7 @@ def _make_pipes(streams: Streams, owner: tuple[int, int]) -> _Pipes:
         for fd in (stdin, stdout, stderr):
             if fd >= 0:
                 os.fchown(fd, *owner)
-    return _Pipes((child_in, child_out, child_err), stdin, stdout, stderr)
+    return Pipes((child_in, child_out, child_err), stdin, stdout, stderr)
 
 
 def run_helper(
@@ -274,6 +276,7 @@ class Helper(NamedTuple):
 
     pidfd: int
     end: Socket
+    pid: int
 
     def take(self) -> tuple[bytes, list[int]]:
         """Wait for the last message, of which the descriptors are ours."""
@@ -293,7 +296,7 @@ def fork_helper(program: Callable[[Socket], NoReturn]) -> Helper:
         finally:
             os._exit(255)
     theirs.close()
-    return Helper(os.pidfd_open(pid), ours)
+    return Helper(os.pidfd_open(pid), ours, pid)
 
 
 def exit_status(pidfd: int) -> int:
