@@ -414,17 +414,6 @@ def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
         raise InvalidArgument(f"invalid {key} {value!r}: choose one of {offered}")
 
 
-def _check_pool(text: str) -> str:
-    start, colon, count = text.partition(":")
-    numbers = start.isdecimal() and count.isdecimal() and int(start) > 0 and int(count) > 0
-    if not text or (colon and not numbers):
-        raise InvalidArgument(
-            f"invalid userns-auto-pool {text!r}: give a user, or START:COUNT such as "
-            "2147483648:16777216"
-        )
-    return text
-
-
 def _find_runtimes(wanted: Mapping[str, RuntimeOption], default: str) -> Runtimes:
     """Look the programs up. Raises InvalidArgument for one that is not there."""
     found = {}
@@ -444,6 +433,17 @@ def _find_runtimes(wanted: Mapping[str, RuntimeOption], default: str) -> Runtime
     if default not in runtimes.describe():
         raise InvalidArgument(f"specified default runtime '{default}' does not exist")
     return runtimes
+
+
+def _check_pool(text: str) -> str:
+    start, colon, count = text.partition(":")
+    numbers = start.isdecimal() and count.isdecimal() and int(start) > 0 and int(count) > 0
+    if not text or (colon and not numbers):
+        raise InvalidArgument(
+            f"invalid userns-auto-pool {text!r}: give a user, or START:COUNT such as "
+            "2147483648:16777216"
+        )
+    return text
 
 
 def _parse_directory(key: str, text: str) -> Path:

@@ -212,8 +212,8 @@ def build_engine(
         cgroup_parent=config.cgroup_parent,
         events=events,
         layout=layout,
-        userns=userns,
         runtimes=config.defaults.runtimes,
+        userns=userns,
     )
     removal = Removal(
         registry=registry,

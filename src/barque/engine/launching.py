@@ -25,11 +25,11 @@ from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
-from barque.engine.runtimes import Runtimes
+from barque.engine.runtimes import BUILTIN, Runtimes
 from barque.engine.shims import Client
 from barque.engine.spec import build_launch, cgroups_path
 from barque.engine.userns import UserNamespaces, join_ids
-from barque.errors import Conflict, InvalidArgument, NotFound
+from barque.errors import Conflict, NotFound, NotImplementedHere
 from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
@@ -67,8 +67,8 @@ class Launcher:
     cgroup_parent: str
     events: ContainerEvents
     layout: Layout
-    userns: UserNamespaces
     runtimes: Runtimes
+    userns: UserNamespaces
 
     async def launch(self, handle: Handle, clients: list[Client]) -> Started:
         """Start the task; the addresses are in the record before anything runs.
@@ -93,11 +93,6 @@ class Launcher:
             self.events.volumes_mounted(record)
             self.networks.write_files(record, attachment, self.layout.container(record.id))
             runtime = self.runtimes.find(record.host_config.runtime)
-            if runtime is not None and ids is not None:
-                raise InvalidArgument(
-                    f"runtime {record.host_config.runtime}: user namespaces need the built-in "
-                    "one: leave --runtime out, or use --userns=host"
-                )
             seccomp_path = await self.seccomp_path(record)
             with ExitStack() as namespaces:
                 if owner is not None:
@@ -123,6 +118,12 @@ class Launcher:
                     cgroups_path=self.cgroup_path(record),
                 )
                 if runtime is not None:
+                    if ids is not None:
+                        raise NotImplementedHere(
+                            f"user namespaces with --runtime {record.host_config.runtime}: only "
+                            f"barque's own runtime maps layers; use --runtime {BUILTIN}, or "
+                            "--userns=host"
+                        )
                     launch.runtime = runtime
                     launch.spec.linux.seccomp = self.seccomp.profile_for(record)
                 size = record.host_config.console_size

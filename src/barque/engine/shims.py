@@ -235,9 +235,9 @@ class ShimHost:
             log=log,
             clients=[client.spec() for client in clients],
             joins=launch.joins,
+            runtime=launch.runtime,
             owner=_root_of(launch),
             wired=wired,
-            runtime=launch.runtime,
         )
         ours, theirs = seqpacket.pair()
         ours.setblocking(False)

@@ -76,12 +76,12 @@ class Launch(msgspec.Struct, tag="launch"):
     log: LogTarget | None
     clients: list[ClientSpec]
     joins: dict[str, int]
+    runtime: ExternalRuntime | None = None
+    """Who makes the container in our stead. The message's first line ends in EXTERNAL then."""
     owner: tuple[int, int] = (0, 0)
     """The host's ids of the container's root: its pipes are his."""
     wired: bool = False
     """The engine wires the network namespace that the container makes; see Wire."""
-    runtime: ExternalRuntime | None = None
-    """Who makes the container in our stead. The message's first line ends in EXTERNAL then."""
 
 
 class Attach(msgspec.Struct, tag="attach"):

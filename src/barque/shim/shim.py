@@ -183,7 +183,7 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
     joins = {kind: join_fds[index] for kind, index in launch.joins.items()}
     listen(listener, launch.directory, p.SOCKET_NAME)
     mapped = is_mapped(launch)
-    if without := ready if launch.runtime or mapped else ready & ~launch.clone_flags:
+    if without := ready if mapped or launch.runtime else ready & ~launch.clone_flags:
         kp.setns(outside, without)
 
     def make_io(reporter: Reporter, stdio: tuple[int, int, int] | None) -> InitIo:
