@@ -118,7 +118,7 @@ JUSTIFIED = (
     ),
     Justified(
         "theirs",
-        r"is out of (\w+ )?range|where numeric mode_t value expected|Skipping to next",
+        r"is out of (\w+ )?range|where numeric \w+ value expected|Skipping to next",
         "a link has no content, whatever its size; of a mode, twelve bits count",
     ),
     Justified(
