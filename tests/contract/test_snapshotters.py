@@ -28,7 +28,7 @@ from barque.snapshots.contract import Snapshotter
 from barque.snapshots.directories import DirectorySnapshotter
 from barque.snapshots.overlay import OverlaySnapshotter
 from barque.snapshots.vfs import VfsSnapshotter
-from barque.snapshots.views import open_view
+from barque.snapshots.views import mount_classic, open_view
 from barque.store.database import Database
 from support.images import IS_ROOT
 from support.trees import CHANGES, Step, make_base, mounted
@@ -521,3 +521,32 @@ def test_differences_of_one_layer_made_twice_are_found(snapshots: Snapshotter) -
     (writable(snapshots.mounts("other")) / "b").write_text("3")
     os.utime(writable(snapshots.mounts("other")) / "b", (1, 1))
     assert snapshots.find_difference("one", "other", stop) == "/b has other content"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="mounts an overlay: needs root")
+@pytest.mark.parametrize("depth", [2, 127])
+def test_a_classic_overlay_shows_the_same_and_is_seen_by_nobody(tmp_path: Path, depth: int) -> None:
+    snapshots = Place(tmp_path, OverlaySnapshotter).open()
+    parent = ""
+    for number in range(depth):
+        commit_layer(snapshots, f"layer{number}", parent, {f"file{number}": str(number)})
+        parent = f"layer{number}"
+    mount = snapshots.peek(parent)
+    before = Path("/proc/self/mountinfo").read_text()
+    here = Path.cwd()
+    fd = mount_classic(mount.lower)
+    try:
+        root = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        try:
+            assert sorted(os.listdir(root)) == sorted(f"file{n}" for n in range(depth))
+        finally:
+            os.close(root)
+        assert Path("/proc/self/mountinfo").read_text() == before
+    finally:
+        os.close(fd)
+    assert Path.cwd() == here
+
+
+def test_more_layers_than_a_page_holds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="more than this kernel"):
+        mount_classic([f"{tmp_path}/{number}/fs" for number in range(1000)])

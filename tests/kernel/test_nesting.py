@@ -19,6 +19,7 @@ from support.waiting import wait_until
 UNPRIVILEGED = (
     "--cap-add=SYS_ADMIN",
     "--cap-add=NET_ADMIN",
+    "--cap-add=MKNOD",
     "--security-opt=seccomp=unconfined",
     "--security-opt=systempaths=unconfined",
     "--security-opt=writable-cgroups=true",
@@ -54,14 +55,16 @@ def start(barqued: Engine, archive: Path) -> Start:
 
 def _use_networks(inner: Inner) -> None:
     """Reach the engine from its default network, and one container from another by its name."""
+    inner.run("sh", "-c", "mkdir -p /srv && echo outside >/srv/index.html")
+    inner.run("httpd", "-p", "8099", "-h", "/srv")
     gateway = inner.run("sh", "-c", "ip -4 -o address show barque0 | awk '{print $4}'")
     address = gateway.partition("/")[0]
-    inner.docker("run", "--rm", "busybox", "ping", "-c1", "-W5", address)
+    get = ("wget", "-qO-")
+    assert inner.docker("run", "--rm", "busybox", *get, f"http://{address}:8099/") == "outside"
     inner.docker("network", "create", "net1")
     page = "echo hello >/tmp/index.html; exec httpd -f -h /tmp"
     run = ("run", "-d", "--name", "web", "--network", "net1", "-p", "8080:80", "--stop-signal=9")
     inner.docker(*run, "busybox", "sh", "-c", page)
-    get = ("wget", "-qO-")
     fetched = inner.docker("run", "--rm", "--network", "net1", "busybox", *get, "http://web/")
     assert fetched == "hello"
     assert inner.run(*get, "http://127.0.0.1:8080/") == "hello"

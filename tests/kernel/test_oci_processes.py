@@ -184,12 +184,13 @@ def test_exec_beside_groups_of_the_container(runtime: Runtime, tmp_path: Path) -
     """As systemd does inside: the init moves below, and passes controllers on."""
     script = (
         "cd /sys/fs/cgroup && mkdir inner && echo 1 > inner/cgroup.procs && "
-        "echo +pids > cgroup.subtree_control && echo done && exec sleep 100"
+        "echo +$(cut -d' ' -f1 cgroup.controllers) > cgroup.subtree_control && echo done && "
+        "exec sleep 100"
     )
     for mount in runtime.spec["mounts"]:
         if mount["type"] == "cgroup":
             mount["options"].remove("ro")
     start(runtime, tmp_path, script)
     wait_until(lambda: (tmp_path / "log").read_text() == "done\n", "it has made its group")
-    assert runtime.call("exec", "c1", "cat", "/proc/self/cgroup") == "0::/inner\n"
+    assert "0::/inner\n" in runtime.call("exec", "c1", "cat", "/proc/self/cgroup")
     assert runtime.try_call("exec", "--cgroup", "other", "c1", "true")[0] == 255

@@ -129,7 +129,7 @@ def test_archives(store: Store, archive: bytes) -> None:
 
 
 @needs_root
-@drawn(40)
+@drawn(8)
 @given(images())
 def test_registries(store: Store, image: tuple[Any, bytes, str]) -> None:
     blobs, top, media_type = image
@@ -164,7 +164,7 @@ def test_answers_of_registries(body: bytes, status: int) -> None:
         assert header.isascii()
 
 
-@drawn(40)
+@drawn(8)
 @given(answers)
 def test_lists_of_registries(store: Store, body: bytes) -> None:
     async def answer(request: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ from barque.engine.filters import Filters
 from barque.engine.handle import WaitResult
 from barque.engine.logfiles import LogEntry
 from barque.engine.logs import LogQuery
+from barque.engine.runtimes import Runtimes
 from barque.engine.shims import Client, StartFailure
 from barque.engine.stats import Sample
 from barque.engine.system import SystemFacts
@@ -332,6 +333,7 @@ class FakeExecs:
         self.calls.append(("resize", id_, height, width))
 
 
+RUNTIMES = Runtimes()
 REGISTRIES = RegistryConfig(mirrors=("https://mirror",), insecure=("lab:5000", "10.0.0.0/8"))
 
 
@@ -591,6 +593,7 @@ class FakeSettings:
     labels: tuple[str, ...] = ("rack=1",)
     log_driver: str = "json-file"
     registries: RegistryConfig = REGISTRIES
+    runtimes: Runtimes = RUNTIMES
 
 
 class FakeChecking:

@@ -409,6 +409,10 @@ class FakeNetworks:
 
 
 class NoSeccomp:
+    def profile_for(self, record: ContainerRecord, /) -> oci.Seccomp | None:
+        del record
+        return None
+
     async def path_for(self, record: ContainerRecord, /) -> str:
         del record
         return ""

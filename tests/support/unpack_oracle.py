@@ -29,10 +29,9 @@ from barque.errors import BarqueError
 from barque.images.layers import Metered, unpack
 from barque.images.tar import BLOCK, Kind, Limits, Source, TarReader
 from barque.images.unpack import Layer, Whiteouts
-from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
 from barque.snapshots.trash import remove_tree
-from barque.snapshots.trees import walk_tree
+from barque.snapshots.trees import open_beneath, walk_tree
 from barque.snapshots.views import open_view
 from support.images import Item, make_tar
 
@@ -76,6 +75,12 @@ class Justified(NamedTuple):
 
 JUSTIFIED = (
     Justified(
+        "theirs",
+        r"excess GNU\.sparse\.map|Unexpected EOF|not recoverable",
+        "a map need not be announced by the number of its pieces",
+    ),
+    Justified("theirs", "overflow in sparse archive member", "a link has no sparse map"),
+    Justified(
         "ours",
         "is of the unknown type",
         "GNU tar makes a file of it; what is not understood is no layer",
@@ -113,7 +118,7 @@ JUSTIFIED = (
     ),
     Justified(
         "theirs",
-        r"is out of (\w+ )?range|where numeric mode_t value expected|Skipping to next",
+        r"is out of (\w+ )?range|where numeric \w+ value expected|Skipping to next",
         "a link has no content, whatever its size; of a mode, twelve bits count",
     ),
     Justified(
@@ -301,7 +306,13 @@ def _is_comparable(archive: bytes) -> bool:
     """
     if any(archive[at : at + 1] == b"g" for at in range(156, len(archive), BLOCK)):
         return False
-    if b"path=\n" in archive:  # an empty one takes itself back; GNU tar takes it for the root
+    # An empty long name takes itself back; GNU tar takes it for the root.
+    starts = range(0, len(archive), BLOCK)
+    if b"path=\n" in archive or any(
+        archive[at + 156 : at + 157] in {b"K", b"L"}
+        and archive[at + BLOCK : at + BLOCK + 1] == b"\0"
+        for at in starts
+    ):
         return False
     source = Source([archive])
     with suppress(BarqueError):
@@ -403,7 +414,7 @@ def read_tree(root: int) -> Tree:
 @contextmanager
 def _parent(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
     parent, _, base = path.rpartition(b"/")
-    fd = open_in_root(root, parent, _DIRECTORY)
+    fd = open_beneath(root, parent)
     try:
         yield fd, base or b"."
     finally:

@@ -20,6 +20,7 @@ from barque.engine.filters import Filters
 from barque.engine.handle import WaitResult
 from barque.engine.logfiles import LogEntry
 from barque.engine.logs import LogQuery
+from barque.engine.runtimes import Runtimes
 from barque.engine.shims import Client
 from barque.engine.stats import Sample
 from barque.engine.system import SystemFacts
@@ -259,3 +260,5 @@ class Settings(Protocol):
     def log_driver(self) -> str: ...
     @property
     def registries(self) -> RegistryConfig: ...
+    @property
+    def runtimes(self) -> Runtimes: ...

@@ -11,6 +11,7 @@ import barque
 from barque.api.contracts import Engine, Settings
 from barque.api.http import TEXT, Call, Reply, reply_json
 from barque.api.versions import NEWEST, OLDEST, format_version
+from barque.engine.runtimes import Runtimes
 from barque.errors import NotFound
 from barque.registry.config import HUB, RegistryConfig
 
@@ -121,8 +122,8 @@ class System:
             "Labels": list(self._settings.labels),
             "ExperimentalBuild": False,
             "ServerVersion": barque.__version__,
-            "Runtimes": {"runc": {"path": "barque"}},
-            "DefaultRuntime": "runc",
+            "Runtimes": _describe_runtimes(self._settings.runtimes),
+            "DefaultRuntime": self._settings.runtimes.default,
             "Swarm": {
                 "NodeID": "",
                 "NodeAddr": "",
@@ -156,6 +157,15 @@ class System:
         """List plugins: there are none."""
         del call
         return reply_json([])
+
+
+def _describe_runtimes(runtimes: Runtimes) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for name, runtime in runtimes.describe().items():
+        described[name] = {"path": runtime.path}
+        if runtime.args:
+            described[name]["runtimeArgs"] = runtime.args
+    return described
 
 
 def _describe_registries(config: RegistryConfig) -> dict[str, Any]:

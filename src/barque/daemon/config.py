@@ -8,8 +8,10 @@ Source: dockerd's command line and daemon.json reference.
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,8 +20,10 @@ import msgspec
 import barque
 from barque.daemon.foreign import set_aside
 from barque.engine.defaults import DEFAULT_PIDS_LIMIT, DOCKER, parse_capabilities
+from barque.engine.runtimes import BUILTIN, DEFAULT, Runtimes
 from barque.errors import InvalidArgument
 from barque.models.api import Ulimit
+from barque.models.launch import ExternalRuntime
 from barque.network.config import AddressPool, NetworkConfig
 from barque.registry.config import RegistryConfig, check_config
 from barque.runtime.capabilities import DEFAULT as DEFAULT_CAPABILITIES
@@ -33,8 +37,16 @@ _STORAGE_DRIVERS = ("", "overlay", "overlay2", "vfs", "btrfs")
 _LOG_DRIVERS = ("json-file", "none")
 _IPC_MODES = ("private", "shareable")
 _CGROUPNS_MODES = ("", "private", "host")
+_RUNTIME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class RuntimeOption(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """One of ``runtimes``: a program with runc's command line, and arguments for it."""
+
+    path: str
+    runtime_args: list[str] = []
 
 
 class Options(
@@ -55,6 +67,8 @@ class Options(
     storage_driver: str = ""
     init: bool = False
     cgroup_parent: str = ""
+    runtimes: dict[str, RuntimeOption] = {}
+    default_runtime: str = DEFAULT
     default_shm_size: str | int = 64 << 20
     default_ulimits: dict[str, Ulimit] = {}
     default_pids_limit: int = DEFAULT_PIDS_LIMIT
@@ -107,6 +121,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     """overlay, vfs, or "": the best that works."""
     init: bool
     cgroup_parent: str
+    runtimes: Runtimes
     default_shm_size_bytes: int
     default_ulimits: tuple[Ulimit, ...]
     default_pids_limit: int
@@ -132,7 +147,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     """About keys that are dockerd's and have no effect."""
 
 
-Kind = Literal["text", "flag", "integer", "list", "words", "map", "pools", "ulimits"]
+Kind = Literal["text", "flag", "integer", "list", "words", "map", "pools", "ulimits", "runtimes"]
 
 
 class _Flag(NamedTuple):
@@ -156,6 +171,8 @@ _FLAGS = (
     _Flag("storage-driver", ("-s", "--storage-driver"), "text", "overlay, vfs or btrfs"),
     _Flag("init", ("--init",), "flag", "run an init in containers"),
     _Flag("cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of all containers"),
+    _Flag("runtimes", ("--add-runtime",), "runtimes", "offer another OCI runtime: name=path"),
+    _Flag("default-runtime", ("--default-runtime",), "text", "runtime of who names none"),
     _Flag("default-shm-size", ("--default-shm-size",), "text", "size of containers' /dev/shm"),
     _Flag("default-ulimits", ("--default-ulimit",), "ulimits", "name=soft[:hard] of containers"),
     _Flag(
@@ -343,6 +360,7 @@ def _finish(options: Options, *, validate_only: bool, warnings: list[str]) -> Co
         storage_driver=options.storage_driver.removesuffix("2"),
         init=options.init,
         cgroup_parent=options.cgroup_parent,
+        runtimes=_find_runtimes(options.runtimes, options.default_runtime),
         default_shm_size_bytes=parse_size(options.default_shm_size),
         default_ulimits=tuple(options.default_ulimits.values()),
         default_pids_limit=_parse_pids_limit(options.default_pids_limit),
@@ -378,6 +396,27 @@ def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         offered = ", ".join(filter(None, choices))
         raise InvalidArgument(f"invalid {key} {value!r}: choose one of {offered}")
+
+
+def _find_runtimes(wanted: Mapping[str, RuntimeOption], default: str) -> Runtimes:
+    """Look the programs up. Raises InvalidArgument for one that is not there."""
+    found = {}
+    for name, option in wanted.items():
+        if not _RUNTIME_NAME.fullmatch(name) or name == BUILTIN:
+            raise InvalidArgument(
+                f"invalid runtime name {name!r}: choose one of A-Z a-z 0-9 _ . - other than "
+                f"{BUILTIN}, which is built in"
+            )
+        path = shutil.which(option.path)
+        if path is None:
+            raise InvalidArgument(
+                f"runtime {name}: {option.path} is no program here: install it, or correct its path"
+            )
+        found[name] = ExternalRuntime(path=os.path.abspath(path), args=option.runtime_args)
+    runtimes = Runtimes(found, default)
+    if default not in runtimes.describe():
+        raise InvalidArgument(f"specified default runtime '{default}' does not exist")
+    return runtimes
 
 
 def _parse_directory(key: str, text: str) -> Path:
@@ -458,6 +497,24 @@ class _Ulimits(argparse.Action):
         setattr(namespace, self.dest, collected)
 
 
+class _RuntimePaths(argparse.Action):
+    """Collects runtimes as daemon.json has them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        name, equals, path = values.partition("=")
+        if not equals or not name or not path:
+            parser.error(f"argument {option_string}: {values!r}: give name=path")
+        collected = getattr(namespace, self.dest) or {}
+        collected[name] = {"path": path}
+        setattr(namespace, self.dest, collected)
+
+
 class _Map(argparse.Action):
     """Collects key=value."""
 
@@ -484,6 +541,7 @@ _ARGUMENTS: dict[Kind, dict[str, Any]] = {
     "words": {"type": _parse_words, "metavar": "A,B"},
     "map": {"action": _Map, "metavar": "KEY=VALUE"},
     "pools": {"action": "append", "type": _parse_pool},
+    "runtimes": {"action": _RuntimePaths, "metavar": "NAME=PATH"},
     "ulimits": {"action": _Ulimits, "metavar": "NAME=SOFT[:HARD]"},
 }
 

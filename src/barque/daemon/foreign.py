@@ -28,7 +28,6 @@ _NO_CONTAINERD = "barque has its own images and tasks, and needs no containerd"
 _NO_SWARM = "barque has no swarm"
 _NO_IPV6 = "the default network of barque has no IPv6: make a network with --ipv6"
 _NFTABLES = "barque has a table of its own in nftables, and no iptables rules"
-_NO_RUNTIMES = "barque runs containers with its own runtime"
 
 FOREIGN: dict[str, Foreign] = {
     "allow-direct-routing": Foreign("refused", "not implemented yet: leave it out", (False,)),
@@ -51,7 +50,6 @@ FOREIGN: dict[str, Foreign] = {
     "default-gateway-v6": Foreign("refused", _NO_IPV6, ("",)),
     "default-init": Foreign("warned", "the init is barque's own, no program", ("",)),
     "default-network-opts": Foreign("refused", "give the options to docker network create", ({},)),
-    "default-runtime": Foreign("refused", _NO_RUNTIMES, ("", "runc")),
     "deprecated-key-path": Foreign("warned", "dockerd has no use for it, either"),
     "exec-opts": Foreign(
         "refused", "control groups are barque's own", ([], ["native.cgroupdriver=cgroupfs"])
@@ -78,7 +76,6 @@ FOREIGN: dict[str, Foreign] = {
     "raw-logs": Foreign("warned", "the engine's log has no colours", (False, True)),
     "resolv-conf": Foreign("refused", "give dns, dns-opts and dns-search", ("",)),
     "rootless": Foreign("refused", "barque needs root", (False,)),
-    "runtimes": Foreign("refused", _NO_RUNTIMES, ({},)),
     "selinux-enabled": Foreign("refused", "SELinux labels are not implemented", (False,)),
     "shutdown-timeout": Foreign("warned", "containers outlive the engine", ()),
     "storage-opts": Foreign("refused", "barque's storage drivers have no options", ([],)),

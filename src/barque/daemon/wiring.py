@@ -147,6 +147,7 @@ def _container_defaults(config: Config, facts: HostFacts) -> ContainerDefaults:
         no_new_privileges=config.no_new_privileges,
         init=config.init,
         seccomp_profile=profile,
+        runtimes=config.runtimes,
         seccomp_name=config.seccomp_profile,
     )
 

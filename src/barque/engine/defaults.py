@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from barque.engine.runtimes import Runtimes
 from barque.errors import InvalidArgument
 from barque.models.api import HostConfig, Ulimit
 from barque.runtime import capabilities
@@ -33,6 +34,7 @@ class ContainerDefaults:
     log_opts: dict[str, str] = field(default_factory=dict)
     init: bool = False
     seccomp_profile: str = "builtin"
+    runtimes: Runtimes = field(default_factory=Runtimes)
     seccomp_name: str = "builtin"
     """What ``info`` shows: ``builtin``, ``unconfined`` or the profile's file."""
     ipc_mode: str = "private"
@@ -45,7 +47,10 @@ class ContainerDefaults:
     no_new_privileges: bool = False
 
     def fill(self, host: HostConfig) -> None:
-        """Write what ``host`` leaves open. Options of the log go with their driver only."""
+        """Write what ``host`` leaves open. Options of the log go with their driver only.
+
+        Raises InvalidArgument or NotImplementedHere for a runtime that cannot be.
+        """
         if not host.shm_size:
             host.shm_size = self.shm_size_bytes
         if not host.ipc_mode:
@@ -59,6 +64,7 @@ class ContainerDefaults:
         host.log_config.config = {**self.log_opts, **given} if same else given
         if host.init is None and self.init:
             host.init = True
+        self.runtimes.fill(host)
 
     def choose_capabilities(self, host: HostConfig) -> tuple[str, ...]:
         """Return the names that a container gets. Raises InvalidArgument."""

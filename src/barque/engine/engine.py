@@ -205,6 +205,7 @@ def build_engine(
         cgroup_parent=config.cgroup_parent,
         events=events,
         layout=layout,
+        runtimes=config.defaults.runtimes,
     )
     removal = Removal(
         registry=registry,

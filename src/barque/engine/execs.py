@@ -135,7 +135,7 @@ class Execs:
         self._records[id] = record = replace(record, started=True, running=True, tty=tty)
         self._publish(container, "exec_start", id, record.cmd)
         try:
-            seccomp_path = await self._launcher.seccomp.path_for(container)
+            seccomp_path = await self._launcher.seccomp_path(container)
             launch = build_exec(
                 container,
                 record,

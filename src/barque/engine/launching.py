@@ -23,9 +23,11 @@ from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
+from barque.engine.runtimes import Runtimes
 from barque.engine.shims import Client
 from barque.engine.spec import build_launch, cgroups_path
 from barque.errors import Conflict, NotFound
+from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.ids import ContainerId
@@ -40,6 +42,10 @@ class SeccompFilters(Protocol):
 
     async def path_for(self, record: ContainerRecord, /) -> str:
         """Return the host path of the filter, "" for none."""
+        ...
+
+    def profile_for(self, record: ContainerRecord, /) -> oci.Seccomp | None:
+        """Return the profile that the filter is made of, None for none."""
         ...
 
 
@@ -57,6 +63,7 @@ class Launcher:
     cgroup_parent: str
     events: ContainerEvents
     layout: Layout
+    runtimes: Runtimes
 
     async def launch(self, handle: Handle, clients: list[Client]) -> Started:
         """Start the task; the addresses are in the record before anything runs.
@@ -77,7 +84,8 @@ class Launcher:
             self._publish_networks(record, "connect")
             self.events.volumes_mounted(record)
             self.networks.write_files(record, attachment, self.layout.container(record.id))
-            seccomp_path = await self.seccomp.path_for(record)
+            runtime = self.runtimes.find(record.host_config.runtime)
+            seccomp_path = await self.seccomp_path(record)
             with ExitStack() as namespaces:
                 joins, fds = await self._open_joined(record, attachment, namespaces)
                 ready = await self.networks.open_namespace(record, attachment)
@@ -95,6 +103,9 @@ class Launcher:
                     defaults=self.defaults,
                     cgroups_path=self.cgroup_path(record),
                 )
+                if runtime is not None:
+                    launch.runtime = runtime
+                    launch.spec.linux.seccomp = self.seccomp.profile_for(record)
                 size = record.host_config.console_size
                 kept.clear()
                 try:
@@ -114,6 +125,12 @@ class Launcher:
                     raise
             undo.pop_all()
         return started
+
+    async def seccomp_path(self, record: ContainerRecord) -> str:
+        """Return the host path of the container's filter, "" where we apply none."""
+        if self.runtimes.find(record.host_config.runtime) is not None:
+            return ""  # it makes its own, of the profile
+        return await self.seccomp.path_for(record)
 
     def _rootfs(self, record: ContainerRecord) -> RootfsMount:
         """How to mount the writable layer; see docs/adr/0006 on ``volatile``."""

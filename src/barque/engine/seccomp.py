@@ -254,16 +254,21 @@ class SeccompProfiles:
         async with self._compiling:
             path = self._paths.get(key)
             if path is None:
-                path = await asyncio.to_thread(self._compile, host)
+                path = await asyncio.to_thread(self._compile, record)
                 self._paths[key] = path
         return path
 
-    def _compile(self, host: HostConfig) -> str:
+    def profile_for(self, record: ContainerRecord) -> oci.Seccomp | None:
+        """Return the container's profile, None if it runs unfiltered. Raises as ``path_for``."""
+        host = record.host_config
         profile = select_profile(host, self._facts, self._defaults.seccomp_profile)
         if profile is None:
-            return ""
+            return None
         bounding = self._defaults.choose_capabilities(host)
-        resolved = resolve_profile(profile, frozenset(bounding), self._facts)
+        return resolve_profile(profile, frozenset(bounding), self._facts)
+
+    def _compile(self, record: ContainerRecord) -> str:
+        resolved = self.profile_for(record)
         if resolved is None:
             return ""
         ingredients = (

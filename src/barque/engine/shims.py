@@ -192,13 +192,15 @@ class ShimHost:
             log=log,
             clients=[client.spec() for client in clients],
             joins=launch.joins,
+            runtime=launch.runtime,
         )
         ours, theirs = seqpacket.pair()
         ours.setblocking(False)
         body = p.document(_encode(launch), "launch")
         fds = [lock, theirs.fileno(), body, *(c.fd for c in clients), *namespace_fds]
         try:
-            await self._send_launch(id_.encode() + b"\n" + p.encode(message), fds)
+            kind = p.EXTERNAL if launch.runtime else b""
+            await self._send_launch(id_.encode() + kind + b"\n" + p.encode(message), fds)
         except BaseException:
             ours.close()
             raise

@@ -26,11 +26,6 @@ from barque.models.api import ContainerConfig, HostConfig, RestartPolicy
 from barque.models.image import Healthcheck
 from barque.runtime import capabilities
 
-DEFAULT_RUNTIME = "runc"
-"""The name under which clients know the only runtime, which is barque's own."""
-
-
-_RUNTIMES = frozenset({"", "barque", "io.containerd.runc.v2", DEFAULT_RUNTIME})
 _MAX_HOSTNAME_BYTES = 64  # HOST_NAME_MAX of linux/limits.h
 _MIN_PROBE_NS = 1_000_000
 _RESTART_POLICIES = frozenset({"", "no", "always", "on-failure", "unless-stopped"})
@@ -158,8 +153,6 @@ def _check_modes(config: ContainerConfig, host: HostConfig) -> None:
         )
     if host.isolation.lower() not in {"", "default"}:
         raise InvalidArgument(f"invalid isolation '{host.isolation}' on linux")
-    if host.runtime not in _RUNTIMES:
-        raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
     if host.device_requests:
         request = host.device_requests[0]
         wanted = " ".join(f"[{' '.join(group)}]" for group in request.get("Capabilities") or ())
@@ -404,8 +397,6 @@ def fill_defaults(
     if host.oom_kill_disable is None:
         host.oom_kill_disable = False
     _fill_paths(host, facts)
-    if not host.runtime:
-        host.runtime = DEFAULT_RUNTIME
     if host.console_size is None:
         host.console_size = [0, 0]
     for mapping in host.devices or ():

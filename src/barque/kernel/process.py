@@ -47,6 +47,7 @@ NAMESPACES = {
 """OCI namespace type to (clone flag, name under /proc/PID/ns)."""
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
+_PR_SET_CHILD_SUBREAPER = 36
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _setns = function("setns", ctypes.c_int, ctypes.c_int)
@@ -172,6 +173,11 @@ def set_dumpable(*, dumpable: bool) -> None:
 def set_no_new_privileges() -> None:
     """Let no execve gain privileges from here on."""
     check(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS")
+
+
+def become_subreaper() -> None:
+    """Be the parent of what descendants leave behind."""
+    check(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl", "PR_SET_CHILD_SUBREAPER")
 
 
 def set_keep_capabilities(*, keep: bool) -> None:

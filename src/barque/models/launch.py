@@ -81,6 +81,13 @@ class CopyUp(msgspec.Struct, kw_only=True):
     target: str
 
 
+class ExternalRuntime(msgspec.Struct, frozen=True, kw_only=True):
+    """An OCI runtime with runc's command line: its program (absolute), arguments before all."""
+
+    path: str
+    args: list[str] = []
+
+
 class ContainerLaunch(msgspec.Struct, kw_only=True):
     """Everything the container's init needs, in one document."""
 
@@ -99,6 +106,8 @@ class ContainerLaunch(msgspec.Struct, kw_only=True):
     create_cwd: bool = True
     host_devices: bool = False
     """Privileged: give all of the host's devices."""
+    runtime: ExternalRuntime | None = None
+    """Who makes the container in barque's stead. Its seccomp profile is in the spec then."""
 
 
 class ExecLaunch(msgspec.Struct, kw_only=True):

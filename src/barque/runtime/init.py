@@ -140,7 +140,7 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     identity = _identify(launch, process, root)
     if launch.create_cwd:
         reporter.stage = "working directory"
-        _make_cwd(root, process.cwd, identity)
+        make_cwd(root, process.cwd, identity)
     if io.lifecycle is not None:
         reporter.stage = "hooks"
         _run_hooks(io.lifecycle, root, reporter)
@@ -377,7 +377,7 @@ def _identify(launch: ContainerLaunch, process: oci.Process, root: Root) -> Iden
     return by_numbers(process, root.open)
 
 
-def _make_cwd(root: Root, path: str, identity: Identity) -> None:
+def make_cwd(root: Root, path: str, identity: Identity) -> None:
     """Make the working directory if the image lacks it, as docker does at create."""
     if path == "/":
         return

@@ -20,6 +20,10 @@ _LIMIT_BYTES = 4 << 20
 _MAX_ID = 2**31 - 1
 
 
+Opener = Callable[[str, int], int]
+"""Opens a path inside the image with flags; the descriptor is the caller's."""
+
+
 class Identity(NamedTuple):
     """Who a process runs as."""
 
@@ -112,7 +116,7 @@ def _number(text: str, what: str) -> int | None:
     return int(text)
 
 
-def resolve(names: UserNames, open_path: Callable[[str, int], int]) -> Identity:
+def resolve(names: UserNames, open_path: Opener) -> Identity:
     """Turn names into numbers by the image's own files.
 
     A number is an id, also where the image has a user of that name (CVE-2016-3697): who asked for

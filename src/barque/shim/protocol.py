@@ -26,12 +26,13 @@ import os
 
 import msgspec
 
-from barque.models.launch import ExitRecord, LogTarget
+from barque.models.launch import ExitRecord, ExternalRuntime, LogTarget
 
 EXIT_RECORD = "exit.json"
 SOCKET_NAME = "shim.sock"
 
 READY, SHIM, ANOTHER = b"ready", b"shim", b"another"
+EXTERNAL = b" external"
 
 
 class ClientSpec(msgspec.Struct, omit_defaults=True):
@@ -74,6 +75,8 @@ class Launch(msgspec.Struct, tag="launch"):
     log: LogTarget | None
     clients: list[ClientSpec]
     joins: dict[str, int]
+    runtime: ExternalRuntime | None = None
+    """Who makes the container in our stead. The message's first line ends in EXTERNAL then."""
 
 
 class Attach(msgspec.Struct, tag="attach"):

@@ -18,6 +18,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, NoReturn
 
@@ -42,11 +43,20 @@ from barque.runtime.init import InitIo, run_init
 from barque.runtime.status import Reporter, describe
 from barque.shim import protocol as p
 from barque.shim.clients import Client
+from barque.shim.external import (
+    ExternalExec,
+    delete,
+    exec_external,
+    reap_strays,
+    start_external,
+    watch_children,
+)
 from barque.shim.logfile import LogFile, timestamp
 from barque.shim.loop import Loop
 from barque.shim.streams import ProcessStreams
 from barque.shim.task import (
     START_TIMEOUT_S,
+    Helper,
     Process,
     StartError,
     Starting,
@@ -82,7 +92,7 @@ class _Exec:
 class _StartingExec(NamedTuple):
     """An exec on its way, and whom to tell. ``deadline`` is monotonic seconds."""
 
-    starting: Starting
+    starting: Starting | ExternalExec
     request: p.Exec
     clients: list[int]
     engine: Socket
@@ -104,34 +114,37 @@ def main(end: Socket, title: kp.Title) -> NoReturn:
         end.close()
         data, locks = receive(helper.end)
         id_, _, launch = data.partition(b"\n")
+        if id_.endswith(p.EXTERNAL):
+            kp.become_subreaper()
+            helper.end.send(b"go")  # and not before: what its runtime leaves is ours
         if locks:  # and held for as long as we live; see protocol.Launch
-            title.set(f"barque-shim {id_.decode()}")
+            title.set(f"barque-shim {id_.removesuffix(p.EXTERNAL).decode()}")
             outcome, kept = helper.take()
-            unreaped = _sleep(helper.pidfd, kept)
-            Shim(p.decode_launch(launch), outcome, kept, unreaped).run()
+            reaped = _sleep(helper.pidfd, kept)
+            Shim(p.decode_launch(launch), outcome, kept, None if reaped else helper).run()
         code = 0
     finally:
         os._exit(code)
 
 
-def _sleep(helper: int, fds: list[int]) -> int:
+def _sleep(helper: int, fds: list[int]) -> bool:
     """Sleep until one of ``fds`` is ready, and reap the helper, a pidfd, on the way.
 
-    It takes a while to end, and a container may be faster: then the pidfd is returned, for the
-    reaping to be done later; else -1.
+    It takes a while to end, and a container may be faster: then False is returned, for the
+    reaping to be done later.
     """
     if not fds:
-        return helper
+        return False
     poll = select.poll()
     for fd in (helper, *fds):
         poll.register(fd, select.POLLIN)
     if [fd for fd, _ in poll.poll()] != [helper]:
-        return helper
+        return False
     poll.unregister(helper)
     exit_status(helper)
     os.close(helper)
     poll.poll()
-    return -1
+    return True
 
 
 def _enter_namespaces() -> int:
@@ -167,7 +180,7 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
     clients, join_fds = rest[: len(launch.clients)], rest[len(launch.clients) :]
     joins = {kind: join_fds[index] for kind, index in launch.joins.items()}
     listen(listener, launch.directory, p.SOCKET_NAME)
-    if without := ready & ~launch.clone_flags:
+    if without := ready if launch.runtime else ready & ~launch.clone_flags:
         kp.setns(outside, without)
 
     def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
@@ -176,6 +189,9 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
         run_init(lambda: _decode_container(p.read_document(document)), io)
 
     def work() -> Process:
+        if launch.runtime is not None:
+            whole = _decode_container(p.read_document(document))
+            return start_external(launch, whole, joins, host_netns, out)
         if "pid" in joins:
             kp.setns(joins["pid"], kp.CLONE_NEWPID)
         group = open_birthplace(launch.cgroups_path, create=True)
@@ -191,8 +207,10 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
 class Shim:
     """One container's shim. Owns the descriptors that its helper handed over."""
 
-    def __init__(self, launch: p.Launch, outcome: bytes, fds: list[int], helper: int) -> None:
-        """``helper`` is the pidfd of one that is still to be reaped, or -1."""
+    def __init__(
+        self, launch: p.Launch, outcome: bytes, fds: list[int], helper: Helper | None
+    ) -> None:
+        """``helper`` is one that is still to be reaped."""
         self._launch = launch
         self._outcome = outcome
         self._directory = launch.directory
@@ -204,18 +222,18 @@ class Shim:
         self._pidfd = -1
         self._exited = False
         self._fds = fds
-        self._helper_pidfd = helper
+        self._helper = helper
 
     def run(self) -> None:
         """Take over the container that the helper started, and serve it to its end."""
         if not self._fds:
-            self._remove_cgroup()  # the helper was killed: what it had made goes too
+            self._remove_traces()  # the helper was killed: what it had made goes too
             return
         control, listener, *rest = self._fds
         count = len(self._launch.clients)
         clients, process_fds = rest[:count], rest[count:]
-        if self._helper_pidfd >= 0:
-            self._loop.watch(self._helper_pidfd, select.EPOLLIN, self._reap)
+        if self._helper is not None:
+            self._loop.watch(self._helper.pidfd, select.EPOLLIN, self._reap)
         self._add_engine(from_fd(control))
         self._listener = from_fd(listener)
         self._loop.watch(listener, select.EPOLLIN, self._on_engine_connects)
@@ -233,6 +251,8 @@ class Shim:
         self._pid, self._pidfd = process.pid, process.pidfd
         _connect(self._streams, process)
         self._loop.watch(process.pidfd, select.EPOLLIN, self._on_init_ended)
+        if self._launch.runtime is not None:
+            self._loop.watch(watch_children(), select.EPOLLIN, self._on_child_ended)
         self._serve()
 
     def _report_failure(self, error: StartError) -> None:
@@ -294,7 +314,7 @@ class Shim:
         self._loop.forget(fd)
         for exec_ in self._execs.values():
             self._end_exec_with_container(exec_)
-        oom_killed = self._remove_cgroup()
+        oom_killed = self._remove_traces()
         self._streams.drain()
         record = ExitRecord(code=code, exited_at=exited_at, oom_killed=oom_killed)
         self._streams.finish()
@@ -316,6 +336,13 @@ class Shim:
             if ended:
                 self._on_exec_ended(exec_.pidfd, 0)
             exec_.streams.finish()
+
+    def _remove_traces(self) -> bool:
+        """Remove what a container leaves in the kernel; returns whether memory ran out in it."""
+        out_of_memory = self._remove_cgroup()
+        if self._launch.runtime is not None:
+            delete(self._launch)
+        return out_of_memory
 
     def _remove_cgroup(self) -> bool:
         """Kill what is left, remove the group; returns whether memory ran out in it."""
@@ -476,29 +503,40 @@ class Shim:
         """Make the process. What hangs on its way (stopped or frozen by the container, a dead
         disk) hangs without us: the reply comes when it tells how it went.
         """
-        document, init_pidfd = fds[0], self._pidfd
-
-        def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
-            size = request.streams.console_size
-            io = ExecIo(reporter, stdio, init_pidfd, size)
-            run_exec(lambda: _decode_exec(p.read_document(document)), io)
-
-        group = -1
+        document, clients = fds[0], fds[1:]
+        make = self._make_exec if self._launch.runtime is None else self._make_external_exec
         try:
-            group = open_birthplace(self._launch.cgroups_path, create=False)
-            starting = Starting(request.streams, partial(kp.clone_beside, init_pidfd, group), child)
+            starting = make(request, lambda: _decode_exec(p.read_document(document)))
         except (OSError, BarqueError) as error:
             failed = StartError(describe("start", error))
-            self._send(engine, self._refuse_exec(request, failed, fds[1:]))
+            self._send(engine, self._refuse_exec(request, failed, clients))
             return
         finally:
             os.close(document)
-            if group >= 0:
-                os.close(group)
         fd = starting.fileno()
         deadline = time.monotonic() + START_TIMEOUT_S
-        self._starting[fd] = _StartingExec(starting, request, fds[1:], engine, deadline)
+        self._starting[fd] = _StartingExec(starting, request, clients, engine, deadline)
         self._loop.watch(fd, select.EPOLLIN, self._on_exec_report)
+
+    def _make_exec(self, request: p.Exec, read: Callable[[], ExecLaunch]) -> Starting:
+        init_pidfd = self._pidfd
+
+        def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
+            size = request.streams.console_size
+            run_exec(read, ExecIo(reporter, stdio, init_pidfd, size))
+
+        group = open_birthplace(self._launch.cgroups_path, create=False)
+        try:
+            return Starting(request.streams, partial(kp.clone_beside, init_pidfd, group), child)
+        finally:
+            if group >= 0:
+                os.close(group)
+
+    def _make_external_exec(self, request: p.Exec, read: Callable[[], ExecLaunch]) -> ExternalExec:
+        def program(end: Socket) -> NoReturn:
+            exec_external(self._launch, request, read, self._pid, end)
+
+        return ExternalExec(fork_helper(program), request.streams)
 
     def _on_exec_report(self, fd: int, _events: int) -> None:
         starting, request, clients, engine, deadline = self._starting[fd]
@@ -515,6 +553,8 @@ class Shim:
             reply = self._refuse_exec(request, error, clients)
         del self._starting[fd]
         self._send(engine, reply)
+        if self._launch.runtime is not None:
+            self._reap_strays()
 
     def _refuse_exec(self, request: p.Exec, error: StartError, clients: list[int]) -> p.Reply:
         for fd in clients:
@@ -542,6 +582,18 @@ class Shim:
         self._loop.forget(pidfd)
         exit_status(pidfd)
         os.close(pidfd)
+
+    def _on_child_ended(self, fd: int, _events: int) -> None:
+        os.read(fd, 4096)
+        self._reap_strays()
+
+    def _reap_strays(self) -> None:
+        """Reap what a runtime left to us that is no process we know of; a PID namespace does not
+        end before. One that is starting may be among them, so that has to be known first.
+        """
+        if not self._starting:
+            known = {self._pid, *(exec_.pid for exec_ in self._execs.values())}
+            reap_strays(known | ({self._helper.pid} if self._helper else set()))
 
     def _on_exec_ended(self, fd: int, _events: int) -> None:
         exec_id, exec_ = next((k, e) for k, e in self._execs.items() if e.pidfd == fd)

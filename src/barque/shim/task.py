@@ -81,7 +81,7 @@ class Starting:
         Raises OSError and KernelError if there is no such process.
         """
         kp.assert_single_thread()
-        self._pipes = None if streams.tty else _make_pipes(streams)
+        self._pipes = None if streams.tty else make_pipes(streams)
         ours, theirs = pair()
         self._reports = Reports(ours, self._answer)
         # Inherited: the process is never seen by those of its PID namespace in another state.
@@ -163,14 +163,16 @@ def follow(starting: Starting) -> Process:
     return process
 
 
-class _Pipes(NamedTuple):
+class Pipes(NamedTuple):
+    """A process's ends of its streams, and ours."""
+
     child: tuple[int, int, int]
     stdin: int
     stdout: int
     stderr: int
 
 
-def _make_pipes(streams: Streams) -> _Pipes:
+def make_pipes(streams: Streams) -> Pipes:
     """Three pipes, or two and /dev/null where nobody will write."""
     if streams.open_stdin:
         child_in, stdin = os.pipe2(os.O_CLOEXEC)
@@ -178,7 +180,7 @@ def _make_pipes(streams: Streams) -> _Pipes:
         child_in, stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
     stdout, child_out = os.pipe2(os.O_CLOEXEC)
     stderr, child_err = os.pipe2(os.O_CLOEXEC)
-    return _Pipes((child_in, child_out, child_err), stdin, stdout, stderr)
+    return Pipes((child_in, child_out, child_err), stdin, stdout, stderr)
 
 
 def run_helper(
@@ -241,6 +243,7 @@ class Helper(NamedTuple):
 
     pidfd: int
     end: Socket
+    pid: int
 
     def take(self) -> tuple[bytes, list[int]]:
         """Wait for the last message, of which the descriptors are ours."""
@@ -260,7 +263,7 @@ def fork_helper(program: Callable[[Socket], NoReturn]) -> Helper:
         finally:
             os._exit(255)
     theirs.close()
-    return Helper(os.pidfd_open(pid), ours)
+    return Helper(os.pidfd_open(pid), ours, pid)
 
 
 def exit_status(pidfd: int) -> int:

@@ -37,6 +37,11 @@ def choose_snapshotter(asked: str, data_root: Path) -> Driver:
         return chosen
     try:
         try_overlay(data_root)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        _log.warning("%s is full: it cannot be tried whether overlayfs works there", data_root)
+        return OverlaySnapshotter
     except KernelError as error:
         advice = (
             f"overlayfs does not work in {data_root} ({error}): in a container, put a volume there "

@@ -7,12 +7,14 @@ container has mounted on its files is not in the way. The mount goes with its de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EINVAL
 
 from barque.errors import FailedPrecondition, KernelError
 from barque.kernel import mount as km
+from barque.kernel.process import CLONE_FS, CLONE_NEWNS, unshare
 from barque.models.launch import RootfsMount
 
 
@@ -20,8 +22,7 @@ from barque.models.launch import RootfsMount
 def open_view(mount: RootfsMount) -> Iterator[int]:
     """Open the root of what ``mount`` describes, read-only, until the block is left.
 
-    Needs CAP_SYS_ADMIN, and Linux 6.5 for several layers. Raises KernelError,
-    FailedPrecondition.
+    Needs CAP_SYS_ADMIN. Raises KernelError, FailedPrecondition.
     """
     fd = _mount(mount)
     try:
@@ -47,9 +48,32 @@ def _mount(mount: RootfsMount) -> int:
     try:
         return km.new_overlay(layers)
     except KernelError as error:
-        if error.errno == EINVAL and error.path.startswith("lowerdir+="):
-            raise FailedPrecondition(
-                "the file system of a container cannot be read from outside on this kernel: "
-                "use Linux 6.5 or newer, or the storage driver vfs"
-            ) from error
-        raise
+        if error.errno != EINVAL:
+            raise
+        return mount_classic(layers)  # Linux before 6.5
+
+
+def mount_classic(layers: Sequence[str]) -> int:
+    """Return a detached, read-only overlay of ``layers``, top first, by the way of mount(2).
+
+    That mounts somewhere: in a mount namespace of a thread's own, which is gone before this
+    returns. Its options are limited to one page, so the layers are named relative to what they
+    have in common. Raises KernelError, FailedPrecondition for too many layers.
+    """
+    base = os.path.commonpath(layers)
+    options = "lowerdir=" + ":".join(os.path.relpath(layer, base) for layer in layers)
+    if len(options) >= os.sysconf("SC_PAGE_SIZE"):
+        raise FailedPrecondition(
+            f"{len(layers)} layers are more than this kernel's mount options hold: use Linux 6.5 "
+            "or newer, or the storage driver vfs"
+        )
+
+    def mount() -> int:
+        unshare(CLONE_FS | CLONE_NEWNS)
+        km.mount("", "/", "", km.MS_REC | km.MS_PRIVATE, "")
+        os.chdir(base)
+        km.mount("overlay", base, "overlay", 0, options)
+        return km.clone_tree(base)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="classic-overlay") as thread:
+        return thread.submit(mount).result()

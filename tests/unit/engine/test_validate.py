@@ -96,7 +96,6 @@ def test_bad_configs(config: dict[str, Any], text: str) -> None:
         ({"uts_mode": "private"}, "invalid UTS mode: private"),
         ({"cgroupns_mode": "x"}, "invalid cgroup namespace mode: x"),
         ({"isolation": "hyperv"}, "invalid isolation 'hyperv' on linux"),
-        ({"runtime": "runsc"}, "unknown or invalid runtime name: runsc"),
         (
             {"device_requests": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}]},
             'could not select device driver "" with capabilities: [[gpu]]',

@@ -7,7 +7,6 @@ container; see ``runtime.sealed``.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from importlib.metadata import version
 import msgspec
 
 from barque.errors import BarqueError, Conflict, InvalidArgument, NotImplementedHere
-from barque.kernel.libc import check, function
+from barque.kernel.process import become_subreaper
 from barque.models import oci
 from barque.runtime.command import control, execute
 from barque.runtime.command.console import FORWARDED, Proxy
@@ -32,8 +31,6 @@ from barque.runtime.command.state import Container, Store
 from barque.runtime.sealed import run_sealed
 
 _MAKES_PROCESSES = frozenset({"create", "run", "exec"})
-_PR_SET_CHILD_SUBREAPER = 36
-_prctl = function("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
 
 def main() -> None:
@@ -116,7 +113,7 @@ def _create(store: Store, arguments: argparse.Namespace) -> int:
 
 def _run(store: Store, arguments: argparse.Namespace) -> int:
     if not (arguments.no_subreaper or arguments.detach):
-        check(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl", "PR_SET_CHILD_SUBREAPER")
+        become_subreaper()
     options = _creation(arguments, detached=arguments.detach)
     container, process = create(store, arguments.id, options)
     _warn(process)
