@@ -28,7 +28,7 @@ from barque.engine.clock import SystemClock, format_time
 from barque.engine.engine import Engine, EngineConfig, build_engine
 from barque.engine.events import Event
 from barque.engine.registry import Registry
-from barque.engine.shims import Client, ShimListener, ShimState, StartFailure
+from barque.engine.shims import Client, ShimListener, ShimState, StartFailure, Wiring
 from barque.errors import BarqueError, Conflict, NotFound
 from barque.images.service import ImageService
 from barque.models import oci
@@ -203,8 +203,9 @@ class FakeHost:
         log: LogTarget | None,
         clients: list[Client],
         namespace_fds: list[int],
+        wire: Wiring | None = None,
     ) -> Started:
-        del tty, open_stdin, stdin_once, console_size, namespace_fds
+        del tty, open_stdin, stdin_once, console_size, namespace_fds, wire
         assert id_ not in self.world.running(), "started twice"
         assert launch.spec.process is not None
         args = launch.spec.process.args

@@ -203,7 +203,8 @@ def _host_config(
         StorageOpt=_storage_options(flags["storage-opt"]),
         Tmpfs={path: options for path, _, options in (t.partition(":") for t in flags["tmpfs"])},
     )
-    config |= {"UTSMode": flags["uts"], "UsernsMode": flags["userns"], "ShmSize": flags["shm-size"]}
+    userns = _user_namespace(flags)
+    config |= {"UTSMode": flags["uts"], "UsernsMode": userns, "ShmSize": flags["shm-size"]}
     config |= _given(Sysctls=flags["sysctl"], Runtime=flags["runtime"])
     config |= {"Isolation": flags["isolation"], **_resources(flags)}
     if flags["mount"]:
@@ -304,11 +305,33 @@ def _check_modes(flags: Flags) -> None:
         raise _refuse("--pid: invalid PID mode")
     for name, allowed, word in (
         ("uts", ("", "host"), "UTS"),
-        ("userns", ("", "host"), "USER"),
         ("cgroupns", ("", "host", "private"), "CGROUP"),
     ):
         if flags[name] not in allowed:
             raise _refuse(f"--{name}: invalid {word} mode")
+    userns = flags["userns"]
+    if userns not in ("", "host", "private", "auto") and not userns.startswith(("auto:", "map:")):
+        raise _refuse("--userns: invalid USER mode")
+
+
+def _user_namespace(flags: Flags) -> str:
+    """``--userns``, or as such a mode what podman's ``--uidmap`` and ``--gidmap`` say."""
+    uids, gids = flags["uidmap"], flags["gidmap"]
+    mode: str = flags["userns"]
+    if not uids and not gids:
+        return mode
+    if mode not in ("", "private"):
+        raise _refuse("--uidmap and --gidmap cannot be used with --userns")
+    sides = [",".join(map(_id_mapping, side)) for side in (uids or gids, gids or uids)]
+    return f"map:{sides[0]}" if sides[0] == sides[1] else f"map:{sides[0]}/{sides[1]}"
+
+
+def _id_mapping(text: str) -> str:
+    """``INSIDE:HOST[:SIZE]`` with its size, which is one if it is left out."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(part.isdigit() for part in parts):
+        raise _refuse(f'invalid mapping "{text}": give INSIDE:HOST[:SIZE]')
+    return ":".join([*parts, "1"][:3])
 
 
 def _security_options(given: list[str]) -> tuple[list[str], bool]:

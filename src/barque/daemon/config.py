@@ -21,6 +21,7 @@ import barque
 from barque.daemon.foreign import set_aside
 from barque.engine.defaults import DEFAULT_PIDS_LIMIT, DOCKER, parse_capabilities
 from barque.engine.runtimes import BUILTIN, DEFAULT, Runtimes
+from barque.engine.userns import DEFAULT_POOL
 from barque.errors import InvalidArgument
 from barque.models.api import Ulimit
 from barque.models.launch import ExternalRuntime
@@ -77,6 +78,8 @@ class Options(
     default_cgroupns_mode: str = ""
     no_new_privileges: bool = False
     seccomp_profile: str = "builtin"
+    userns_remap: str = ""
+    userns_auto_pool: str = DEFAULT_POOL
     bridge: str = ""
     bip: str = ""
     fixed_cidr: str = ""
@@ -133,6 +136,10 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     no_new_privileges: bool
     seccomp_profile: str
     """``builtin``, ``unconfined`` or a file."""
+    userns_remap: str
+    """``user[:group]``, ``uid[:gid]``, ``default``, or "": no user namespaces unless asked for."""
+    userns_auto_pool: str
+    """A user with subordinate ids, or ``START:COUNT``."""
     network: NetworkConfig
     registries: RegistryConfig
     tls: bool
@@ -191,6 +198,13 @@ _FLAGS = (
     _Flag("default-cgroupns-mode", ("--default-cgroupns-mode",), "text", "host or private"),
     _Flag("no-new-privileges", ("--no-new-privileges",), "flag", "containers gain no privileges"),
     _Flag("seccomp-profile", ("--seccomp-profile",), "text", "a file, builtin or unconfined"),
+    _Flag("userns-remap", ("--userns-remap",), "text", "user[:group] whose subids containers get"),
+    _Flag(
+        "userns-auto-pool",
+        ("--userns-auto-pool",),
+        "text",
+        "user, or START:COUNT, whose subids --userns=auto is served from",
+    ),
     _Flag("bridge", ("-b", "--bridge"), "text", "bridge device; none: no default network"),
     _Flag("bip", ("--bip",), "text", "address and subnet of the bridge"),
     _Flag("fixed-cidr", ("--fixed-cidr",), "text", "part of the subnet that is handed out"),
@@ -373,6 +387,8 @@ def _finish(options: Options, *, validate_only: bool, warnings: list[str]) -> Co
         default_cgroupns_mode=options.default_cgroupns_mode,
         no_new_privileges=options.no_new_privileges,
         seccomp_profile=options.seccomp_profile,
+        userns_remap=options.userns_remap,
+        userns_auto_pool=_check_pool(options.userns_auto_pool),
         network=network,
         registries=check_config(
             options.registry_mirrors,
@@ -417,6 +433,17 @@ def _find_runtimes(wanted: Mapping[str, RuntimeOption], default: str) -> Runtime
     if default not in runtimes.describe():
         raise InvalidArgument(f"specified default runtime '{default}' does not exist")
     return runtimes
+
+
+def _check_pool(text: str) -> str:
+    start, colon, count = text.partition(":")
+    numbers = start.isdecimal() and count.isdecimal() and int(start) > 0 and int(count) > 0
+    if not text or (colon and not numbers):
+        raise InvalidArgument(
+            f"invalid userns-auto-pool {text!r}: give a user, or START:COUNT such as "
+            "2147483648:16777216"
+        )
+    return text
 
 
 def _parse_directory(key: str, text: str) -> Path:

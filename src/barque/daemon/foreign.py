@@ -84,7 +84,6 @@ FOREIGN: dict[str, Foreign] = {
     "swarm-raft-heartbeat-tick": Foreign("warned", _NO_SWARM, (0,)),
     "userland-proxy": Foreign("warned", "ports are published without a proxy", (False,)),
     "userland-proxy-path": Foreign("warned", "ports are published without a proxy", ("",)),
-    "userns-remap": Foreign("refused", "not implemented yet: leave it out", ("",)),
 }
 
 

@@ -15,6 +15,7 @@ from barque.content.store import ContentStore
 from barque.daemon.config import DEFAULT_EXEC_ROOT, Config
 from barque.daemon.locks import hold_directories, pid_file
 from barque.daemon.logline import LineFormatter
+from barque.daemon.remap import load_remap
 from barque.daemon.sockets import open_listeners
 from barque.engine.defaults import ContainerDefaults, own_ulimits
 from barque.engine.engine import Engine, EngineConfig, build_engine
@@ -106,6 +107,8 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
             storage_driver=snapshotter.driver,
             cgroup_parent=config.cgroup_parent or cgroup_parent(config.exec_root),
             defaults=defaults,
+            userns_remap=load_remap(config.userns_remap),
+            userns_auto_pool=config.userns_auto_pool,
         ),
         database=database,
         registry=registry,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from barque.engine.shims import Client, ShimListener, ShimState
+from barque.engine.shims import Client, ShimListener, ShimState, Wiring
 from barque.images.record import Image as StoredImage
 from barque.images.reference import Reference
 from barque.models.api import EndpointSettings, NetworkRequest
@@ -47,8 +47,12 @@ class TaskHost(Protocol):
         log: LogTarget | None,
         clients: list[Client],
         namespace_fds: list[int],
+        wire: Wiring | None = None,
     ) -> Started:
-        """Start the task. Takes the clients' descriptors. Raises StartFailure."""
+        """Start the task. Takes the clients' descriptors. Raises StartFailure.
+
+        ``wire`` gets the network namespace that the task has made before its program runs.
+        """
         ...
 
     async def reconnect(self, id_: ContainerId, /) -> ShimState | None:
@@ -216,6 +220,12 @@ class NetworkService(Protocol):
         self, record: ContainerRecord, attachment: Attachment, /
     ) -> int | None:
         """Return a namespace made ready, or None where the init makes it. It stays theirs."""
+        ...
+
+    async def wire(
+        self, record: ContainerRecord, attachment: Attachment, namespace_fd: int, /
+    ) -> None:
+        """Make ready the namespace that a container has made. Takes the descriptor."""
         ...
 
     def needs_namespace(self, container_id: ContainerId, /) -> bool:

@@ -14,7 +14,7 @@ import posixpath
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from errno import EISDIR, ELOOP, ENOENT, ENOTDIR, EROFS
 
@@ -22,12 +22,15 @@ from barque.engine.clock import format_time
 from barque.errors import InvalidArgument, KernelError, NotFound, PermissionDenied
 from barque.images.compression import Readable, open_decompressed
 from barque.images.layers import Metered
+from barque.images.ownership import bring_out
 from barque.images.pack import Packer
-from barque.images.tar import Source
+from barque.images.tar import Entry, Source
 from barque.images.unpack import Layer, Placing, Whiteouts
 from barque.kernel.files import get_file_system_type
 from barque.kernel.paths import open_in_root
+from barque.models.idmap import IdMap
 from barque.models.launch import UserNames
+from barque.runtime.idmapped import making_files_as
 from barque.runtime.users import resolve
 from barque.snapshots.trees import walk_tree
 
@@ -101,20 +104,33 @@ def pack_path(
     container: str,
     write: Callable[[bytes], object],
     stop: threading.Event,
+    *,
+    ids: IdMap | None = None,
 ) -> None:
     """Write an archive of what is at ``path``, its names beginning with the path's last one.
 
+    ``ids`` is the user namespace by which the root was opened: its ids are written.
     The kernel's own file systems are not entered. Blocks: for a thread. Raises NotFound,
     KernelError, Stopped.
     """
     name = os.fsencode(_get_name(path))
+
+    def translate(entry: Entry) -> None:
+        if ids is not None:
+            bring_out(entry, ids)
+
     with _find(root_fd, path, container) as found:
         if not stat.S_ISDIR(found.status.st_mode):
-            _pack_file(found, name, write, stop)
+            packer = Packer(found.directory, write, stop, translate)
+            try:
+                packer.add(found.base, name)
+                packer.finish()
+            finally:
+                packer.close()
             return
         fd = open_in_root(found.directory, found.base, _DIRECTORY | os.O_NOFOLLOW)
         try:
-            packer = Packer(fd, write, stop)
+            packer = Packer(fd, write, stop, translate)
             try:
                 prefix = name.rstrip(b"/")
                 packer.add(b"", prefix + b"/")
@@ -127,17 +143,6 @@ def pack_path(
             os.close(fd)
 
 
-def _pack_file(
-    found: _Found, name: bytes, write: Callable[[bytes], object], stop: threading.Event
-) -> None:
-    packer = Packer(found.directory, write, stop)
-    try:
-        packer.add(found.base, name)
-        packer.finish()
-    finally:
-        packer.close()
-
-
 def unpack_at(
     root_fd: int,
     path: str,
@@ -147,11 +152,13 @@ def unpack_at(
     *,
     keep_kinds: bool = False,
     user: str | None = None,
+    ids: IdMap | None = None,
 ) -> None:
     """Unpack the archive in ``source``, compressed or not, in the directory ``path``.
 
     ``user`` is who gets it, looked up in the root's own passwd and group files; None leaves the
-    owners as the archive has them. Blocks: for a thread. Raises NotFound, InvalidArgument,
+    owners as the archive has them. ``ids`` is the user namespace by which the root was opened,
+    whose ids the archive has. Blocks: for a thread. Raises NotFound, InvalidArgument,
     PermissionDenied where it is read-only, KernelError, Stopped.
     """
     prefix = _find_directory(root_fd, path, container)
@@ -161,12 +168,13 @@ def unpack_at(
             UserNames(user=user), lambda name, flags: open_in_root(root_fd, name, flags)
         )
         owner = (identity.uid, identity.gid)
-    placing = Placing(prefix=prefix, keep_kinds=keep_kinds, owner=owner)
+    placing = Placing(prefix=prefix, keep_kinds=keep_kinds, owner=owner, ids=ids)
     metered = Metered(source, stop)
     _, pieces = open_decompressed(metered)
     archive = Source(pieces)
     try:
-        Layer(root_fd, Whiteouts.PLAIN, placing=placing).apply(archive)
+        with nullcontext() if ids is None else making_files_as(*ids.root):
+            Layer(root_fd, Whiteouts.PLAIN, placing=placing).apply(archive)
     except KernelError as error:
         raise _explain(error, path) from error
     archive.drain()

@@ -11,6 +11,8 @@ import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from barque.engine.clock import Clock, format_time
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import Image, Images, NetworkService
@@ -24,6 +26,7 @@ from barque.engine.names import generate_id, generate_name, validate_container_n
 from barque.engine.registry import Registry
 from barque.engine.spec import merge_image
 from barque.engine.systemd import fill_systemd
+from barque.engine.userns import UserNamespaces
 from barque.engine.validate import fill_defaults, validate
 from barque.engine.volumes import Volumes
 from barque.errors import NotFound
@@ -78,6 +81,7 @@ class Creation:
     layout: Layout
     clock: Clock
     defaults: ContainerDefaults
+    userns: UserNamespaces
 
     async def create(
         self,
@@ -118,6 +122,7 @@ class Creation:
             args=merged.args,
             mounts=plan.points,
             networks=self._asked_networks(host, networking),
+            ids=self.userns.choose(host, None, self.registry.records()),
             snapshot=container_id,
             snapshotter=self.storage_driver,
             log_path=self.layout.log(container_id) if host.log_config.type != "none" else "",
@@ -146,6 +151,10 @@ class Creation:
                     os.makedirs(path, mode=0o755, exist_ok=True)
                 await self.snapshots.prepare_async(record.snapshot, parent)
                 undo.callback(self.snapshots.remove, record.snapshot)
+                # Once more, and nothing is awaited from here on: two that are made at once get
+                # different ranges.
+                ids = self.userns.choose(record.host_config, None, self.registry.records())
+                record = replace(record, ids=ids)
                 directory = self.layout.container(record.id)
                 directory.mkdir(mode=0o710)
                 undo.callback(directory.rmdir)

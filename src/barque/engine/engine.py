@@ -40,9 +40,11 @@ from barque.engine.system import SystemInfo
 from barque.engine.tasks import Tasks
 from barque.engine.trash import TrashReaper
 from barque.engine.updating import Updating
+from barque.engine.userns import DEFAULT_POOL, UserNamespaces
 from barque.engine.volumes import Volumes
 from barque.engine.watching import Watcher
 from barque.images.service import ImageService
+from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId, ExecId, ImageId
 from barque.models.launch import ExitRecord
 from barque.network.service import Networks
@@ -62,6 +64,8 @@ class EngineConfig:
     storage_driver: str = "overlay"
     cgroup_parent: str = "/barque"
     defaults: ContainerDefaults = field(default_factory=ContainerDefaults)
+    userns_remap: IdMap | None = None
+    userns_auto_pool: str = DEFAULT_POOL
 
 
 @dataclass
@@ -194,6 +198,9 @@ def build_engine(
         events=bus,
         clock=clock,
     )
+    userns = UserNamespaces(
+        facts, config.storage_driver, config.userns_remap, config.userns_auto_pool
+    )
     launcher = Launcher(
         registry=registry,
         shims=shims,
@@ -206,6 +213,7 @@ def build_engine(
         events=events,
         layout=layout,
         runtimes=config.defaults.runtimes,
+        userns=userns,
     )
     removal = Removal(
         registry=registry,
@@ -255,6 +263,7 @@ def build_engine(
             layout=layout,
             clock=clock,
             defaults=config.defaults,
+            userns=userns,
         ),
         tasks=tasks,
         networking=networking,
@@ -296,6 +305,7 @@ def build_engine(
             config.storage_driver,
             config.data_root,
             config.defaults,
+            userns=config.userns_remap is not None,
         ),
         checking=Checking(
             registry=registry,

@@ -27,11 +27,15 @@ from barque.images.pack import pack_tree
 from barque.images.reference import parse_tag_target
 from barque.models.api import ContainerConfig
 from barque.models.container import ContainerRecord
+from barque.models.idmap import IdMap
 from barque.models.ids import ImageId
 from barque.models.image import HistoryEntry
 from barque.snapshots.changes import Change, ChangeKind, Changes
 from barque.snapshots.contract import Snapshotter
 from barque.snapshots.views import open_view
+
+_Opened = tuple[int, IdMap | None]
+"""A root, and the user namespace that its owners are to be seen by."""
 
 _PIECE = 1 << 18
 _FROZEN_MARK = "frozen-for-commit"
@@ -154,7 +158,7 @@ class ContainerFiles:
     async def stat_path(self, ref: str, path: str) -> PathStat:
         """Describe the file ``path``. Raises NotFound, KernelError."""
         handle = self.registry.get(ref)
-        async with self._open_root(handle) as root:
+        async with self._open_root(handle) as (root, _):
             return await asyncio.to_thread(stat_path, root, path, handle.record.name)
 
     async def read_archive(
@@ -167,11 +171,11 @@ class ContainerFiles:
         """
         handle = self.registry.get(ref)
         name = handle.record.name
-        async with self._open_root(handle) as root:
+        async with self._open_root(handle) as (root, ids):
             found = await asyncio.to_thread(stat_path, root, path, name)
 
             def work(write: Callable[[bytes], None], stop: threading.Event) -> None:
-                pack_path(root, path, name, write, stop)
+                pack_path(root, path, name, write, stop, ids=ids)
 
             async with aclosing(stream_from_thread(work, "copy-out")) as chunks:
                 yield found, chunks
@@ -195,9 +199,10 @@ class ContainerFiles:
         handle = self.registry.get(ref)
         user = handle.record.config.user if as_user else None
 
-        def unpack(root: int, source: Readable, stop: threading.Event) -> None:
+        def unpack(root: _Opened, source: Readable, stop: threading.Event) -> None:
+            fd, ids = root
             name = handle.record.name
-            unpack_at(root, path, name, source, stop, keep_kinds=keep_kinds, user=user)
+            unpack_at(fd, path, name, source, stop, keep_kinds=keep_kinds, user=user, ids=ids)
 
         if _is_up(handle.record):
             async with self._join(handle) as root:
@@ -215,45 +220,45 @@ class ContainerFiles:
         self.events.publish(handle.record, "extract-to-dir")
 
     async def _unpack_stopped(
-        self, handle: Handle, unpack: Callable[[int, threading.Event], None]
+        self, handle: Handle, unpack: Callable[[_Opened, threading.Event], None]
     ) -> None:
         async with self.tasks.locked(handle) as record:
             if _is_up(record):
-                root_of = self._join(handle)
-            else:
-                root_of = mount_root(
-                    self.snapshots.mounts(record.snapshot),
-                    record.mounts,
-                    self._place(handle),
-                    readonly=record.host_config.readonly_rootfs,
-                )
-            async with root_of as root:
-                await run_in_thread(lambda stop: unpack(root, stop), "copy-in")
+                async with self._join(handle) as opened:
+                    await run_in_thread(lambda stop: unpack(opened, stop), "copy-in")
+                return
+            async with mount_root(
+                self.snapshots.mounts(record.snapshot),
+                record.mounts,
+                self._place(handle),
+                readonly=record.host_config.readonly_rootfs,
+            ) as root:
+                await run_in_thread(lambda stop: unpack((root, None), stop), "copy-in")
 
     @asynccontextmanager
-    async def _open_root(self, handle: Handle) -> AsyncIterator[int]:
+    async def _open_root(self, handle: Handle) -> AsyncIterator[_Opened]:
         """Open the container's root for reading, whatever state it is in."""
         async with AsyncExitStack() as stack:
-            root = -1
+            opened: _Opened | None = None
             if _is_up(handle.record):
                 with suppress(Conflict):  # it has just ended
-                    root = await stack.enter_async_context(self._join(handle))
-            if root < 0:
+                    opened = await stack.enter_async_context(self._join(handle))
+            if opened is None:
                 record = handle.record
                 mounted = mount_root(
                     self.snapshots.peek(record.snapshot), record.mounts, self._place(handle)
                 )
-                root = await stack.enter_async_context(mounted)
-            yield root
+                opened = await stack.enter_async_context(mounted), None
+            yield opened
 
     @asynccontextmanager
-    async def _join(self, handle: Handle) -> AsyncIterator[int]:
+    async def _join(self, handle: Handle) -> AsyncIterator[_Opened]:
         """Open the root of a container that runs. Raises Conflict if it has ended."""
         namespaces = await self.shims.open_namespaces(handle.id, ["mount"])
         if "mount" not in namespaces:
             raise Conflict(f"container {handle.id} is not running")
         async with join_root(namespaces["mount"]) as root:
-            yield root
+            yield root, handle.record.ids
 
     def _place(self, handle: Handle) -> str:
         return str(self.layout.container(handle.id))

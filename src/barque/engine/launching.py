@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, Self
 
 from barque.engine.container_events import ContainerEvents
@@ -23,13 +25,15 @@ from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.logconfig import parse_log_config
 from barque.engine.registry import Registry
-from barque.engine.runtimes import Runtimes
+from barque.engine.runtimes import BUILTIN, Runtimes
 from barque.engine.shims import Client
 from barque.engine.spec import build_launch, cgroups_path
-from barque.errors import Conflict, NotFound
+from barque.engine.userns import UserNamespaces, join_ids
+from barque.errors import Conflict, NotFound, NotImplementedHere
 from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
+from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId
 from barque.models.launch import SHM_OF, LogTarget, RootfsMount
 from barque.network.attachment import Attachment, clear_endpoints
@@ -64,6 +68,7 @@ class Launcher:
     events: ContainerEvents
     layout: Layout
     runtimes: Runtimes
+    userns: UserNamespaces
 
     async def launch(self, handle: Handle, clients: list[Client]) -> Started:
         """Start the task; the addresses are in the record before anything runs.
@@ -75,11 +80,14 @@ class Launcher:
             kept = undo.enter_context(_Kept(clients))
             attachment = self.networks.attach(handle.record)
             undo.callback(self._undo, handle, handle.record)
+            wanted = self._find_targets(handle.record, attachment)
+            ids, owner = self._choose_ids(handle.record, wanted)
             record = self.registry.replace(
                 handle,
                 networks=attachment.networks,
                 ports=attachment.ports,
                 sandbox_id=attachment.sandbox_id,
+                ids=ids,
             )
             self._publish_networks(record, "connect")
             self.events.volumes_mounted(record)
@@ -87,8 +95,14 @@ class Launcher:
             runtime = self.runtimes.find(record.host_config.runtime)
             seccomp_path = await self.seccomp_path(record)
             with ExitStack() as namespaces:
-                joins, fds = await self._open_joined(record, attachment, namespaces)
-                ready = await self.networks.open_namespace(record, attachment)
+                if owner is not None:
+                    wanted[owner].append("user")
+                joins, fds = await self._open_joined(wanted, namespaces)
+                ready = wire = None
+                if ids is None:
+                    ready = await self.networks.open_namespace(record, attachment)
+                elif attachment.named:
+                    wire = partial(self.networks.wire, record, attachment)
                 if ready is not None:
                     joins["network"] = len(fds)
                     fds.append(ready)
@@ -96,7 +110,7 @@ class Launcher:
                     record,
                     rootfs=self._rootfs(record),
                     files=self.networks.files_directory(record, self.layout.containers),
-                    interfaces=attachment.interfaces if ready is None else [],
+                    interfaces=attachment.interfaces if ready is None and wire is None else [],
                     joins=joins,
                     seccomp_path=seccomp_path,
                     facts=self.facts,
@@ -104,6 +118,12 @@ class Launcher:
                     cgroups_path=self.cgroup_path(record),
                 )
                 if runtime is not None:
+                    if ids is not None:
+                        raise NotImplementedHere(
+                            f"user namespaces with --runtime {record.host_config.runtime}: only "
+                            f"barque's own runtime maps layers; use --runtime {BUILTIN}, or "
+                            "--userns=host"
+                        )
                     launch.runtime = runtime
                     launch.spec.linux.seccomp = self.seccomp.profile_for(record)
                 size = record.host_config.console_size
@@ -119,6 +139,7 @@ class Launcher:
                         log=self._log_target(record),
                         clients=clients,
                         namespace_fds=fds,
+                        wire=wire,
                     )
                 except asyncio.CancelledError:
                     undo.pop_all()  # the engine stops, the task goes on: it needs its addresses
@@ -136,6 +157,7 @@ class Launcher:
         """How to mount the writable layer; see docs/adr/0006 on ``volatile``."""
         rootfs = self.snapshots.mounts(record.snapshot)
         rootfs.volatile = record.host_config.auto_remove
+        rootfs.mapped = record.ids is not None
         return rootfs
 
     def _undo(self, handle: Handle, before: ContainerRecord) -> None:
@@ -178,10 +200,10 @@ class Launcher:
             attrs=get_log_attributes(record),
         )
 
-    async def _open_joined(
-        self, record: ContainerRecord, attachment: Attachment, namespaces: ExitStack
-    ) -> tuple[dict[str, int], list[int]]:
-        """Open the namespaces of other containers; ``namespaces`` closes them."""
+    def _find_targets(
+        self, record: ContainerRecord, attachment: Attachment
+    ) -> dict[ContainerId, list[str]]:
+        """Return whose namespaces are shared, and which."""
         wanted: dict[ContainerId, list[str]] = {}
         if attachment.join is not None:
             wanted.setdefault(attachment.join, []).append("network")
@@ -193,6 +215,20 @@ class Launcher:
                 if kind == "ipc":
                     check_shareable(self.registry.get(target).record)
                     wanted[target].append("mount")  # where its /dev/shm is
+        return wanted
+
+    def _choose_ids(
+        self, record: ContainerRecord, wanted: Iterable[ContainerId]
+    ) -> tuple[IdMap | None, ContainerId | None]:
+        """Return the ids of this run, and the container whose user namespace it joins."""
+        own = self.userns.choose(record.host_config, record.ids, self.registry.records())
+        ids, owner = join_ids(record, own, [self.registry.get(id_).record for id_ in wanted])
+        return ids, owner.id if owner is not None else None
+
+    async def _open_joined(
+        self, wanted: Mapping[ContainerId, list[str]], namespaces: ExitStack
+    ) -> tuple[dict[str, int], list[int]]:
+        """Open the namespaces of other containers; ``namespaces`` closes them."""
         joins: dict[str, int] = {}
         fds: list[int] = []
         for target, kinds in wanted.items():

@@ -37,6 +37,7 @@ _MODES = {
         "propagation": " ".join(_PROPAGATION),
         "copy": "nocopy",
         "consistency": "consistent cached delegated",
+        "idmap": "idmap",
     }.items()
     for word in words.split()
 }
@@ -139,6 +140,8 @@ def _volume_point(name: str, destination: str, *, mode: str, rw: bool, copy_up: 
 def _check_bind(kind: str, destination: str, words: dict[str, str]) -> None:
     if kind == "volume" and "propagation" in words:
         raise InvalidArgument("field BindOptions must not be specified")
+    if kind == "volume" and "idmap" in words:
+        raise InvalidArgument("volumes are id-mapped always: leave idmap out")
     if kind == "bind" and "copy" in words:
         raise InvalidArgument("field VolumeOptions must not be specified")
     check_destination(destination)
@@ -183,6 +186,7 @@ def parse_bind(text: str, volume_driver: str = "") -> MountPoint:
         mode=mode,
         rw=rw,
         propagation=words.get("propagation", DEFAULT_PROPAGATION),
+        idmap="idmap" in words,
     )
 
 
@@ -295,7 +299,7 @@ def parse_volumes_from(text: str) -> tuple[str, bool]:
         raise InvalidArgument("volumes-from specification cannot be an empty string")
     ref, _, mode = text.partition(":")
     words = parse_mode(mode)
-    if "propagation" in words or "copy" in words:
+    if words.keys() & {"propagation", "copy", "idmap"}:
         raise InvalidArgument(f"invalid mode: {mode}")
     return ref, words.get("access") != "ro"
 
@@ -330,6 +334,7 @@ def _merge_from_others(host: HostConfig, lookup: MountLookup) -> dict[str, Mount
                 recursive=point.recursive,
                 recursive_readonly=point.recursive_readonly,
                 options=point.options,
+                idmap=point.idmap,
             )
     return points
 

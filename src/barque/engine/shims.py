@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ import msgspec
 
 from barque.errors import BarqueError, Conflict, FailedPrecondition, Internal, KernelError
 from barque.kernel import seqpacket
+from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId, ExecId
 from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord, LogTarget
 from barque.runtime.init import clone_flags
@@ -68,6 +70,18 @@ class StartFailure(BarqueError):
         self.exit_code = exit_code
 
 
+Wiring = Callable[[int], Awaitable[None]]
+"""Wires a container's network namespace, and takes the descriptor."""
+
+
+def _root_of(launch: ContainerLaunch) -> tuple[int, int]:
+    """The host's ids of the container's root."""
+    linux = launch.spec.linux
+    if not linux.uid_mappings:
+        return 0, 0
+    return IdMap(uids=linux.uid_mappings, gids=linux.gid_mappings).root
+
+
 class ShimListener(Protocol):
     """Who wants to know. Called on the loop's thread."""
 
@@ -95,6 +109,8 @@ class _Shim:
         self.id = id_
         self.end = end
         self.started: asyncio.Future[p.Started | p.StartFailed] | None = None
+        self.unwired: asyncio.Future[int] | None = None
+        """The network namespace that waits for ``Wired``."""
         self.replies: dict[int, asyncio.Future[tuple[p.Reply | p.Running, list[int]]]] = {}
         self.exited = False
 
@@ -133,11 +149,13 @@ class ShimHost:
         log: LogTarget | None,
         clients: list[Client],
         namespace_fds: list[int],
+        wire: Wiring | None = None,
     ) -> p.Started:
         """Start the container; returns when its program runs.
 
-        Takes ownership of the clients' descriptors, not of ``namespace_fds``. Raises
-        StartFailure when the program did not start, and then nothing is left of it.
+        ``wire`` is called before with the network namespace that the container has made. Takes
+        ownership of the clients' descriptors, not of ``namespace_fds``. Raises StartFailure when
+        the program did not start, and then nothing is left of it.
         """
         try:
             shim = await self._hand_over(
@@ -147,12 +165,16 @@ class ShimHost:
                 log=log,
                 clients=clients,
                 namespace_fds=namespace_fds,
+                wired=wire is not None,
             )
         finally:
             for client in clients:
                 os.close(client.fd)
-        shim.started = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        shim.started, shim.unwired = loop.create_future(), loop.create_future()
         try:
+            if wire is not None:
+                await self._have_wired(shim, shim.started, shim.unwired, wire)
             outcome = await asyncio.wait_for(shim.started, _START_TIMEOUT_S)
         except TimeoutError:
             raise FailedPrecondition(
@@ -168,6 +190,26 @@ class ShimHost:
             )
         return outcome
 
+    async def _have_wired(
+        self,
+        shim: _Shim,
+        started: asyncio.Future[p.Started | p.StartFailed],
+        unwired: asyncio.Future[int],
+        wire: Wiring,
+    ) -> None:
+        """Wait for the container's network namespace, unless it fails before, and wire it."""
+        await asyncio.wait(
+            (started, unwired), timeout=_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not unwired.done():
+            return
+        answer = p.Wired()
+        try:
+            await wire(unwired.result())
+        except BarqueError as error:
+            answer.error = str(error)
+        await self._send(shim.end, p.encode(answer), [])
+
     async def _hand_over(
         self,
         id_: ContainerId,
@@ -177,6 +219,7 @@ class ShimHost:
         log: LogTarget | None,
         clients: list[Client],
         namespace_fds: list[int],
+        wired: bool,
     ) -> _Shim:
         """Send a waiting shim all that it needs. The descriptors stay the caller's."""
         self.forget(id_)
@@ -193,6 +236,8 @@ class ShimHost:
             clients=[client.spec() for client in clients],
             joins=launch.joins,
             runtime=launch.runtime,
+            owner=_root_of(launch),
+            wired=wired,
         )
         ours, theirs = seqpacket.pair()
         ours.setblocking(False)
@@ -351,6 +396,11 @@ class ShimHost:
                 shim.exited = shim.exited or isinstance(notice, p.StartFailed)
                 if shim.started is not None and not shim.started.done():
                     shim.started.set_result(notice)
+            case p.Wire():
+                if shim.unwired is not None and not shim.unwired.done():
+                    shim.unwired.set_result(fds[0])
+                else:
+                    os.close(fds[0])
             case p.Reply() | p.Running():
                 reply = shim.replies.pop(notice.seq, None)
                 if reply is None or reply.done():

@@ -10,6 +10,7 @@ daemon/oci_linux.go for what docker fills in.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +36,7 @@ from barque.errors import InvalidArgument
 from barque.models import oci
 from barque.models.api import ContainerConfig, HostConfig, ThrottleDevice
 from barque.models.container import ContainerRecord, ExecRecord, MountPoint
+from barque.models.idmap import NOBODY, IdMap, to_host
 from barque.models.ids import ContainerId
 from barque.models.image import Healthcheck, ImageConfig
 from barque.models.launch import (
@@ -49,6 +51,7 @@ from barque.runtime import capabilities
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INFINITY = 2**64 - 1
+_PING = "net.ipv4.ping_group_range"
 _CFS_PERIOD_US = 100_000
 
 # -- create: the image's config under the client's ------------------------------------------
@@ -138,17 +141,14 @@ _DEV = oci.Mount(
     source="tmpfs",
     options=["nosuid", "strictatime", "mode=755", "size=65536k"],
 )
-_PTS = oci.Mount(
-    destination="/dev/pts",
-    type="devpts",
-    source="devpts",
-    options=["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-)
 _MQUEUE = oci.Mount(
     destination="/dev/mqueue",
     type="mqueue",
     source="mqueue",
     options=["nosuid", "noexec", "nodev"],
+)
+_HOST_MQUEUE = oci.Mount(
+    destination="/dev/mqueue", type="bind", source="/dev/mqueue", options=["bind", "rprivate"]
 )
 _HOST_SHM = oci.Mount(
     destination="/dev/shm", type="bind", source="/dev/shm", options=["rbind", "rprivate"]
@@ -158,11 +158,24 @@ _JOINED_SHM = oci.Mount(
 )
 """What is bound was cloned in the other container's mount namespace beforehand."""
 _NAMESPACES = {
-    kind: oci.Namespace(type=kind) for kind in ("mount", "network", "uts", "pid", "ipc", "cgroup")
+    kind: oci.Namespace(type=kind)
+    for kind in ("mount", "network", "uts", "pid", "ipc", "cgroup", "user")
 }
+_TTY_GID = 5
 _DENY_ALL = oci.DeviceRule(allow=False)
 _ALLOW_ALL = oci.DeviceRule(allow=True)
 _CONSOLE = oci.DeviceRule(allow=True, type="c", major=5, minor=1)
+
+
+@lru_cache(maxsize=2)
+def _pts(*, with_group: bool) -> oci.Mount:
+    options = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
+    return oci.Mount(
+        destination="/dev/pts",
+        type="devpts",
+        source="devpts",
+        options=[*options, f"gid={_TTY_GID}"] if with_group else options,
+    )
 
 
 @lru_cache(maxsize=2)
@@ -278,14 +291,22 @@ def _process(
     )
 
 
-def _bind(point: MountPoint) -> oci.Mount:
+def _bind(point: MountPoint, ids: IdMap | None) -> oci.Mount:
+    """Volumes keep the container's ids, and are shown mapped; the host's files keep theirs."""
     options = ["rbind" if point.recursive else "bind"]
     if not point.rw:
         options.append("rro" if point.recursive and point.recursive_readonly else "ro")
     options.append(point.propagation or "rprivate")
-    return oci.Mount(
+    mount = oci.Mount(
         destination=point.destination, type="bind", source=point.source, options=options
     )
+    return _mapped(mount, ids) if point.type == "volume" or point.idmap else mount
+
+
+def _mapped(bind: oci.Mount, ids: IdMap | None) -> oci.Mount:
+    if ids is not None:
+        bind.uid_mappings, bind.gid_mappings = ids.uids, ids.gids
+    return bind
 
 
 def _tmpfs(destination: str, options: list[str]) -> oci.Mount:
@@ -303,11 +324,11 @@ def _mounts(
 
     A mount of the user takes the place of a default one; one on /dev of all below it.
     """
-    host = record.host_config
+    host, ids = record.host_config, record.ids
     user = [
         _tmpfs(point.destination, merge_tmpfs_options(point.options))
         if point.type == "tmpfs"
-        else _bind(point)
+        else _bind(point, ids)
         for point in record.mounts
     ]
     for destination, text in (host.tmpfs or {}).items():
@@ -319,9 +340,8 @@ def _mounts(
             place = f"/etc/{name}"
             if place not in taken:
                 source = f"{files}/{name}"
-                user.append(
-                    oci.Mount(destination=place, type="bind", source=source, options=options)
-                )
+                bind = oci.Mount(destination=place, type="bind", source=source, options=options)
+                user.append(_mapped(bind, ids))
     user.sort(key=_depth)
     security = parse_security_options(host.security_opt)
     writable = security.writable_cgroups
@@ -330,11 +350,14 @@ def _mounts(
     defaults = [
         _PROC,
         _DEV,
-        _PTS,
+        _pts(with_group=ids is None or to_host(ids.gids, _TTY_GID) != NOBODY),
         _sys(writable=host.privileged),
         _cgroup(writable=writable),
-        _MQUEUE,
     ]
+    if ids is None or host.ipc_mode != "host":
+        defaults.append(_MQUEUE)
+    elif os.path.isdir(_HOST_MQUEUE.source):  # of its own it may not mount the host's
+        defaults.append(_HOST_MQUEUE)
     if host.ipc_mode == "host":
         defaults.append(_HOST_SHM)
     elif host.ipc_mode.startswith("container:"):
@@ -354,7 +377,7 @@ def _mounts(
     return defaults + user
 
 
-def _namespaces(host: HostConfig) -> list[oci.Namespace]:
+def _namespaces(host: HostConfig, ids: IdMap | None) -> list[oci.Namespace]:
     """Return the namespaces that are not the host's, be they new or another container's."""
     shared = {
         "network": host.network_mode == "host",
@@ -362,6 +385,7 @@ def _namespaces(host: HostConfig) -> list[oci.Namespace]:
         "pid": host.pid_mode == "host",
         "ipc": host.ipc_mode == "host",
         "cgroup": host.cgroupns_mode == "host",
+        "user": ids is None,
     }
     return [value for kind, value in _NAMESPACES.items() if not shared.get(kind)]
 
@@ -454,9 +478,12 @@ def build_resources(host: HostConfig, rules: list[oci.DeviceRule] | None = None)
     )
 
 
-def _sysctls(host: HostConfig, facts: HostFacts) -> dict[str, str]:
+def _sysctls(host: HostConfig, facts: HostFacts, ids: IdMap | None) -> dict[str, str]:
     own_network = host.network_mode != "host" and not host.network_mode.startswith("container:")
     sysctls = dict(facts.default_sysctls) if own_network else {}
+    if ids is not None and _PING in sysctls:  # no other groups exist there
+        first = next(m for m in ids.gids if m.container_id == 0)
+        sysctls[_PING] = f"0 {first.size - 1}"
     for name, value in (host.sysctls or {}).items():
         sysctls[normal_sysctl(name)] = value
     return sysctls
@@ -486,7 +513,7 @@ def build_launch(
     Raises InvalidArgument where the host has changed since create (a device is gone, a
     source's mount is no longer shared), and for an image's relative working directory.
     """
-    config, host = record.config, record.host_config
+    config, host, ids = record.config, record.host_config, record.ids
     devices, rules = _devices(host)
     resources = build_resources(host, rules)
     pids_limit = defaults.choose_pids_limit(host.pids_limit)
@@ -509,14 +536,16 @@ def build_launch(
         mounts=_mounts(record, files, facts, cgroups_path),
         annotations=host.annotations or {},
         linux=oci.Linux(
-            namespaces=_namespaces(host),
+            namespaces=_namespaces(host, ids),
+            uid_mappings=ids.uids if ids is not None else [],
+            gid_mappings=ids.gids if ids is not None else [],
             devices=devices,
             cgroups_path=cgroups_path,
             resources=resources,
             rootfs_propagation=root_propagation(
                 [(p.source, p.propagation) for p in record.mounts if p.type == "bind"]
             ),
-            sysctl=_sysctls(host, facts),
+            sysctl=_sysctls(host, facts, ids),
             masked_paths=host.masked_paths or [],
             readonly_paths=host.readonly_paths or [],
         ),
@@ -569,4 +598,5 @@ def build_exec(
         names=UserNames(user=exec_.user or config.user, groups=record.host_config.group_add or []),
         seccomp_path=seccomp_path,
         cgroups_path=cgroups_path,
+        namespaces=["user"] if record.ids is not None else [],
     )

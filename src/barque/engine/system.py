@@ -10,6 +10,7 @@ import msgspec
 
 from barque.engine.defaults import ContainerDefaults
 from barque.engine.facts import CgroupFacts, HostFacts
+from barque.kernel.files import find_filesystem
 from barque.store.settings import SettingStore
 
 _ID_KEY = "engine-id"
@@ -44,8 +45,12 @@ class SystemInfo:
         storage_driver: str,
         storage_path: Path,
         defaults: ContainerDefaults | None = None,
+        *,
+        userns: bool = False,
     ) -> None:
+        """``userns``: containers are in a user namespace unless they say otherwise."""
         self._host = host
+        self._userns = userns
         self._defaults = defaults or ContainerDefaults()
         self._driver = storage_driver
         self._storage = storage_path
@@ -76,7 +81,7 @@ class SystemInfo:
             cgroups=host.cgroups,
             storage_driver=self._driver,
             storage_status=[["Backing Filesystem", find_filesystem(str(self._storage))]],
-            security_options=_security_options(host, self._defaults),
+            security_options=_security_options(host, self._defaults, userns=self._userns),
             ipv4_forwarding=forwarding == "1",
             warnings=warnings,
         )
@@ -107,12 +112,14 @@ def list_missing(cgroups: CgroupFacts) -> list[str]:
     return [f"WARNING: No {what} support" for there, what in missing if not there]
 
 
-def _security_options(host: HostFacts, defaults: ContainerDefaults) -> list[str]:
+def _security_options(host: HostFacts, defaults: ContainerDefaults, *, userns: bool) -> list[str]:
     options = []
     if host.apparmor:
         options.append("name=apparmor")
     if host.seccomp:
         options.append(f"name=seccomp,profile={defaults.seccomp_name}")
+    if userns:
+        options.append("name=userns")
     if Path("/proc/self/ns/cgroup").exists():
         options.append("name=cgroupns")
     if defaults.no_new_privileges:
@@ -132,17 +139,3 @@ def read_os_release() -> tuple[str, str]:
         values = {key: value.strip("\"'") for key, _, value in lines}
         break
     return values.get("PRETTY_NAME", "Linux"), values.get("VERSION_ID", "")
-
-
-def find_filesystem(path: str) -> str:
-    """Return the type of the file system that ``path`` is on, as mounted."""
-    best, found = "", "unknown"
-    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    real = os.path.realpath(path)
-    for line in text.splitlines():
-        fields, _, rest = line.partition(" - ")
-        point = fields.split(" ")[4].encode().decode("unicode_escape")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, found = point, rest.split(" ")[0]
-    return found

@@ -21,6 +21,7 @@ from barque.engine.seccomp import check_profile
 from barque.engine.security import BUILTIN, UNCONFINED, parse_security_options
 from barque.engine.signals import parse_signal
 from barque.engine.systemd import check_systemd
+from barque.engine.userns import check_mode
 from barque.errors import InvalidArgument, NotImplementedHere
 from barque.models.api import ContainerConfig, HostConfig, RestartPolicy
 from barque.models.image import Healthcheck
@@ -146,11 +147,7 @@ def _check_modes(config: ContainerConfig, host: HostConfig) -> None:
         raise InvalidArgument(f"invalid UTS mode: {host.uts_mode}")
     if host.cgroupns_mode not in {"", "private", "host"}:
         raise InvalidArgument(f"invalid cgroup namespace mode: {host.cgroupns_mode}")
-    if host.userns_mode not in {"", "host"}:
-        raise NotImplementedHere(
-            f'user namespace mode "{host.userns_mode}" is not implemented by barque: leave '
-            f"UsernsMode empty"
-        )
+    check_mode(host.userns_mode)
     if host.isolation.lower() not in {"", "default"}:
         raise InvalidArgument(f"invalid isolation '{host.isolation}' on linux")
     if host.device_requests:

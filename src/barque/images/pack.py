@@ -44,13 +44,20 @@ class Packer:
     """Writes entries of the tree ``root_fd`` to ``write``; the descriptor stays the caller's.
 
     ``close`` ends the archive and lets go of what is open. Blocks: for a thread. ``stop``
-    makes it raise Stopped.
+    makes it raise Stopped. ``translate`` may change entries before they are written.
     """
 
-    def __init__(self, root_fd: int, write: Write, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        root_fd: int,
+        write: Write,
+        stop: threading.Event,
+        translate: Callable[[Entry], object] = lambda _: None,
+    ) -> None:
         self._root = root_fd
         self._write = write
         self._stop = stop
+        self._translate = translate
         self._gathered = bytearray()
         self._directory: tuple[bytes, int] | None = None
         self._links: dict[tuple[int, int], bytes] = {}
@@ -115,7 +122,7 @@ class Packer:
             if first != name:
                 entry = _describe(name, Kind.LINK, status)
                 entry.link = first
-                self._gather(encode_header(entry))
+                self._write_header(entry)
                 return
         if kind is Kind.FILE:
             self._add_file(directory, base, name)
@@ -135,7 +142,7 @@ class Packer:
             entry.major, entry.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
         if kind is not Kind.DIRECTORY:
             entry.xattrs = _read_xattrs(entry_path(directory, base))
-        self._gather(encode_header(entry))
+        self._write_header(entry)
 
     def _add_file(self, directory: int, base: bytes, name: bytes) -> None:
         fd = os.open(base, _FILE, dir_fd=directory)
@@ -150,7 +157,7 @@ class Packer:
                 entry.extents = _find_extents(fd, status.st_size)
                 if entry.extents is not None:
                     entry.size = sum(length for _, length in entry.extents)
-            self._gather(encode_header(entry))
+            self._write_header(entry)
             self.size_bytes += entry.real_size
             extents = [(0, entry.size)] if entry.extents is None else entry.extents
             for offset, length in extents:
@@ -158,6 +165,10 @@ class Packer:
             self._gather(bytes(-entry.size % BLOCK))
         finally:
             os.close(fd)
+
+    def _write_header(self, entry: Entry) -> None:
+        self._translate(entry)
+        self._gather(encode_header(entry))
 
     def _copy(self, fd: int, offset: int, length: int) -> None:
         """Write exactly ``length`` bytes of the file from ``offset`` on."""

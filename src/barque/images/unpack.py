@@ -23,8 +23,10 @@ from errno import ELOOP, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM
 import msgspec
 
 from barque.errors import InvalidArgument, KernelError
+from barque.images.ownership import bring_in
 from barque.images.tar import Entry, Kind, Limits, Source, TarReader, show
 from barque.kernel.paths import open_in_root
+from barque.models.idmap import IdMap
 from barque.snapshots.trash import remove_tree
 from barque.snapshots.trees import (
     copy_attributes,
@@ -75,6 +77,8 @@ class Placing(msgspec.Struct, frozen=True, kw_only=True):
     """Refuse to replace a directory by something else, or the other way round."""
     owner: tuple[int, int] | None = None
     """Who gets it all, if not the owners in the archive."""
+    ids: IdMap | None = None
+    """The user namespace that it is unpacked in; the caller's thread makes files as its root."""
 
 
 class Layer:
@@ -139,6 +143,8 @@ class Layer:
             name = self._placing.prefix + b"/" + name
         if self._placing.owner is not None:
             entry.uid, entry.gid = self._placing.owner
+        if self._placing.ids is not None:
+            bring_in(entry, self._placing.ids)
         parent, _, base = name.rpartition(b"/")
         if b".wh." in name and self._whiteouts is not Whiteouts.PLAIN:
             if b"/.wh..wh." in b"/" + parent:

@@ -46,6 +46,26 @@ def get_file_system_type(fd: int) -> int:
     return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
 
 
+_ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\"))
+
+
+def find_filesystem(path: str) -> str:
+    """Return the type of the file system that ``path`` is on, as mounted."""
+    best, found = "", "unknown"
+    real = os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        text = file.read()
+    for line in text.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = fields.split(" ")[4]
+        for code, character in _ESCAPES:
+            point = point.replace(code, character)
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, found = point, rest.split(" ")[0]
+    return found
+
+
 def try_spread(directory_fd: int) -> bool:
     """Ask the file system to place the directory's subdirectories far apart; False if it cannot.
 

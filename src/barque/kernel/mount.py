@@ -190,8 +190,7 @@ def set_id_mapping(fd: int, userns_fd: int, *, recursive: bool = False, what: st
     """Show the owners of the detached mount ``fd`` as the user namespace maps them."""
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     attr = struct.pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, userns_fd)
-    syscall("mount_setattr", _MOUNT_SETATTR, fd, b"", flags, attr, len(attr), path=what,
-            hint="the file system must allow id-mapped mounts")  # fmt: skip
+    syscall("mount_setattr", _MOUNT_SETATTR, fd, b"", flags, attr, len(attr), path=what)
 
 
 def mount(source: str, target: str, fstype: str, flags: int, options: str) -> None:

@@ -52,6 +52,8 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _setns = function("setns", ctypes.c_int, ctypes.c_int)
 _unshare = function("unshare", ctypes.c_int)
+_setfsuid = function("setfsuid", ctypes.c_uint)
+_setfsgid = function("setfsgid", ctypes.c_uint)
 _prctl = function("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
 _sethostname = function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
 _setdomainname = function("setdomainname", ctypes.c_char_p, ctypes.c_size_t)
@@ -125,6 +127,15 @@ def setns(fd: int, flags: int = 0) -> None:
 def unshare(flags: int) -> None:
     """unshare(2)."""
     check(_unshare(flags), "unshare")
+
+
+def set_filesystem_ids(uid: int, gid: int) -> None:
+    """Whose the files are that the calling thread makes: setfsuid(2), setfsgid(2).
+
+    Other ids than root's cost the effective capabilities that concern files.
+    """
+    _setfsgid(gid)
+    _setfsuid(uid)
 
 
 def open_namespace(pid: int, kind: str) -> int:

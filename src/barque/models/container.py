@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, PortBinding
+from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId, ExecId, ImageId
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -91,6 +92,8 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     recursive_readonly: bool = True
     options: list[str] = []
     """tmpfs mount options."""
+    idmap: bool = False
+    """A bind whose owners a user namespace sees as its own."""
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +118,8 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Key of the writable snapshot."""
     snapshotter: str = "overlay"
     log_path: str = ""
+    ids: IdMap | None = None
+    """Of its user namespace; None is the host's. See ``engine.userns``."""
     restart_count: int = 0
     manually_stopped: bool = False
     started_once: bool = False

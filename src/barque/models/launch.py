@@ -30,6 +30,8 @@ class RootfsMount(msgspec.Struct, kw_only=True):
     readonly: bool = False
     volatile: bool = False
     """The layer dies with the container: the kernel need not sync it when it is unmounted."""
+    mapped: bool = False
+    """The owners on the disk are the container's: its user namespace is to see them as its own."""
 
 
 class Interface(msgspec.Struct, kw_only=True):

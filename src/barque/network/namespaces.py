@@ -92,6 +92,20 @@ def make_namespace(interfaces: list[Interface]) -> tuple[int, ResolverSockets]:
         os.close(host)
 
 
+def wire_namespace(namespace_fd: int, interfaces: list[Interface]) -> ResolverSockets:
+    """Put ``interfaces`` and resolver sockets into a namespace; for a thread.
+
+    Takes the descriptor, returns the sockets, the caller's.
+    """
+    host = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(namespace_fd)
+        configure(interfaces, host)
+        return _open_resolver()
+    finally:
+        os.close(host)
+
+
 def open_resolver(namespace_fd: int) -> ResolverSockets:
     """Make resolver sockets in an existing namespace; for a thread. Takes the descriptor."""
     _enter(namespace_fd)

@@ -83,6 +83,7 @@ from barque.network.namespaces import (
     remove_inside,
     remove_interface,
     set_ways,
+    wire_namespace,
 )
 from barque.network.ports import Held, PortAllocator, parse_bindings
 from barque.network.refusals import check_endpoint, check_mac
@@ -540,7 +541,8 @@ class Networks:
         """Return a descriptor of a namespace made ready for the container, or None.
 
         It is made for containers with a resolver, which has to answer before their program
-        runs; the others' init makes it. The descriptor stays ours.
+        runs; the others' init makes it. The descriptor stays ours. Not for user namespaces, which
+        have to make it themselves: see ``wire``.
         """
         if not attachment.named:
             return None
@@ -553,6 +555,25 @@ class Networks:
         place.namespace_fd = made
         self._start_resolver(record, place, sockets)
         return made
+
+    async def wire(
+        self, record: ContainerRecord, attachment: Attachment, namespace_fd: int
+    ) -> None:
+        """Make ready the namespace that the container, which waits, has made itself.
+
+        Takes the descriptor. Raises Conflict if the container is no more, KernelError.
+        """
+        place = self._places.get(record.id)
+        if place is None:
+            os.close(namespace_fd)
+            raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
+        place.namespace_fd = namespace_fd
+        work = partial(wire_namespace, os.dup(namespace_fd), attachment.interfaces)
+        sockets = await call_in_thread(work, ResolverSockets.close)
+        if self._places.get(record.id) is not place:
+            sockets.close()
+            raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
+        self._start_resolver(record, place, sockets)
 
     def _start_resolver(
         self, record: ContainerRecord, place: _Place, sockets: ResolverSockets

@@ -4,7 +4,8 @@ Its parent (the shim, or ``barque-runtime``) has made the process with its new n
 here it builds its own world and then becomes the user's program. What is done, in this order
 (``reporter.stage`` names where a failure was):
 
-0. in a user namespace: its parent maps ids and does what only the host's root may (outside.py)
+0. in a user namespace: its parent has opened what only the host's root may, and made the group
+   (outside.py); it joins that, and has its ids mapped
 1. the compiled filter is read; cgroup: make the group, set limits, join it; then a cgroup
    namespace rooted there
 2. namespaces: join those of other containers; time offsets
@@ -104,7 +105,8 @@ def clone_flags(spec: oci.Spec, joins: Collection[str]) -> int:
     """The flags for clone3: new namespaces, but those that are made later.
 
     The cgroup namespace is made after the group was joined, the time namespace entered by
-    execve. Raises InvalidArgument for what cannot be.
+    execve, and the IPC namespace of who is in a user namespace made when it is root there, who
+    then owns its message queues. Raises InvalidArgument for what cannot be.
     """
     flags = 0
     seen: set[str] = set()
@@ -116,7 +118,7 @@ def clone_flags(spec: oci.Spec, joins: Collection[str]) -> int:
         seen.add(namespace.type)
         if not namespace.path and namespace.type not in {*joins, "cgroup", "time"}:
             flags |= kp.NAMESPACES[namespace.type][0]
-    return flags
+    return flags & ~kp.CLONE_NEWIPC if "user" in {*seen, *joins} else flags
 
 
 def run_init(read_launch: Callable[[], ContainerLaunch], io: InitIo) -> NoReturn:
@@ -179,9 +181,13 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         reporter.stage = "time namespace"
         kp.unshare(kp.CLONE_NEWTIME)
     if ground is not None:
+        reporter.stage = "cgroup"
+        join_cgroup(spec)  # still by the ids of the host's root, whose files they are
         reporter.stage = "user namespace"
         reporter.ask(Unmapped())
         become_root()
+        if "ipc" in own:
+            kp.unshare(kp.CLONE_NEWIPC)
         if io.lifecycle is not None:
             kp.die_with_parent(signal.SIGKILL)  # what the change of user has ended
         bpf = ground.bpf
@@ -189,7 +195,8 @@ def _enter_namespaces(launch: ContainerLaunch, io: InitIo) -> Filter:
         reporter.stage = "seccomp"
         bpf = find_filter(spec.linux.seccomp, launch.seccomp_path)
         reporter.stage = "cgroup"
-        enter_cgroup(spec)
+        make_cgroup(spec)
+        join_cgroup(spec)
     if "cgroup" in own:
         kp.unshare(kp.CLONE_NEWCGROUP)
     reporter.stage = "namespaces"
@@ -277,8 +284,8 @@ def _set_names(spec: oci.Spec, proc: int, reporter: Reporter) -> None:
         _set_sysctl(proc, name, value)
 
 
-def enter_cgroup(spec: oci.Spec, pid: int = 0) -> None:
-    """Make the group, set its limits, and let ``pid`` (0: the caller) join it."""
+def make_cgroup(spec: oci.Spec) -> None:
+    """Make the group and set its limits."""
     if not spec.linux.cgroups_path:
         return
     cgroup = open_cgroup(spec.linux.cgroups_path)
@@ -287,7 +294,12 @@ def enter_cgroup(spec: oci.Spec, pid: int = 0) -> None:
     if resources.devices:
         resources.devices = [*resources.devices, *ALWAYS_ALLOWED]
     cgroup.apply(resources)
-    cgroup.join(pid)
+
+
+def join_cgroup(spec: oci.Spec) -> None:
+    """Join the group, which is there. See docs/adr/0005."""
+    if spec.linux.cgroups_path:
+        open_cgroup(spec.linux.cgroups_path).join()
 
 
 def set_clocks(process: str, offsets: dict[str, oci.TimeOffset]) -> None:

@@ -202,9 +202,18 @@ def change_identity(process: oci.Process, identity: Identity) -> None:
         set_no_new_privileges()
     capabilities.drop_bounding(capabilities.mask(caps.bounding))
     set_keep_capabilities(keep=True)
-    os.setgroups(identity.groups)
-    os.setresgid(identity.gid, identity.gid, identity.gid)
-    os.setresuid(identity.uid, identity.uid, identity.uid)
+    try:
+        os.setgroups(identity.groups)
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        shown = ", ".join(map(str, identity.groups))
+        raise InvalidArgument(
+            f"the user namespace has not all of the user {identity.uid} and the groups {shown}: "
+            "map more ids, or run as another user"
+        ) from None
     set_keep_capabilities(keep=False)
     capabilities.keep_for_filter(caps)
 

@@ -33,7 +33,7 @@ _DEEPEST = 256
 """Directories that are made for one path. They are made from the inside out, each by a call."""
 
 
-def _remove_volatile_mark(work: str) -> None:
+def remove_volatile_mark(work: str) -> None:
     """Let a volatile overlay be mounted again after an orderly end.
 
     The kernel leaves ``work/incompat/volatile/dirty`` so that nobody trusts the layer after a
@@ -50,6 +50,17 @@ def _remove_volatile_mark(work: str) -> None:
         raise KernelError("remove", error.errno or 0, incompat) from None
 
 
+def open_overlay(rootfs: RootfsMount) -> int:
+    """The overlay as a detached mount, writable if it has a writable layer. As ``open_rootfs``."""
+    fd = km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
+    # Overlayfs is content to be read-only where it cannot write to its work directory.
+    if rootfs.upper and os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+        os.close(fd)
+        below = os.statvfs(rootfs.work).f_flag & os.ST_RDONLY
+        raise KernelError("write", errno.EROFS if below else errno.ENOSPC, rootfs.work)
+    return fd
+
+
 def open_rootfs(rootfs: RootfsMount) -> int:
     """The snapshot as a detached mount; the caller owns it.
 
@@ -58,18 +69,12 @@ def open_rootfs(rootfs: RootfsMount) -> int:
     """
     if rootfs.type == "overlay" and (rootfs.upper or len(rootfs.lower) > 1):
         if rootfs.volatile:
-            _remove_volatile_mark(rootfs.work)
-        fd = km.new_overlay(rootfs.lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
-        # Overlayfs is content to be read-only where it cannot write to its work directory.
-        if rootfs.upper and os.fstatvfs(fd).f_flag & os.ST_RDONLY:
-            os.close(fd)
-            below = os.statvfs(rootfs.work).f_flag & os.ST_RDONLY
-            raise KernelError("write", errno.EROFS if below else errno.ENOSPC, rootfs.work)
-        return fd
+            remove_volatile_mark(rootfs.work)
+        return open_overlay(rootfs)
     return km.clone_tree(rootfs.source or rootfs.lower[0], recursive=rootfs.type == "bind")
 
 
-def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
+def classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
     """Overlay by mount(2), for kernels before 6.5 that do not know ``lowerdir+``.
 
     Options are limited to one page, so the layers are named relative to their directory.
@@ -81,7 +86,7 @@ def _classic_overlay(rootfs: RootfsMount, mount_point: str) -> None:
         upper, work = (os.path.relpath(path, base) for path in (rootfs.upper, rootfs.work))
         options += f",upperdir={upper},workdir={work}"
         if rootfs.volatile:
-            _remove_volatile_mark(rootfs.work)
+            remove_volatile_mark(rootfs.work)
             options += ",volatile"
     if len(options) >= os.sysconf("SC_PAGE_SIZE"):
         raise InvalidArgument(
@@ -150,7 +155,7 @@ class Root:
             if error.errno != errno.EINVAL or rootfs.type != "overlay":
                 raise
             # Kernels before 6.5 take any option, and refuse the whole when it is made.
-            _classic_overlay(rootfs, self._mount_point)
+            classic_overlay(rootfs, self._mount_point)
             self.fd = os.open(self._mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         else:
             self.attach_root(detached)

@@ -5,10 +5,11 @@ Source: user_namespaces(7), mount_setattr(2) "ID-mapped mounts".
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
-from barque.errors import InvalidArgument, KernelError
+from barque.errors import FailedPrecondition, InvalidArgument, KernelError
 from barque.kernel import process as kp
 from barque.models import oci
 
@@ -67,7 +68,15 @@ def open_user_namespace(uids: list[oci.IdMapping], gids: list[oci.IdMapping]) ->
 
     Only for a process with one thread. The caller owns it.
     """
-    pid, pidfd = kp.clone_child(kp.CLONE_NEWUSER)
+    try:
+        pid, pidfd = kp.clone_child(kp.CLONE_NEWUSER)
+    except KernelError as error:
+        if error.errno not in {errno.ENOSPC, errno.EINVAL}:
+            raise
+        raise FailedPrecondition(
+            "no user namespace can be made: this kernel has none, or user.max_user_namespaces "
+            "(sysctl) allows no more"
+        ) from error
     if pid == 0:
         try:
             signal.pause()

@@ -10,7 +10,8 @@ message is always small.
     spawner → engine   SHIM                   + the socket of a shim that waits
     engine → spawner   ANOTHER                one of them was taken
     engine → shim      Launch                 + lock, control, document, clients…, joins…
-    shim → engine      Started | StartFailed        first on the control socket
+    shim → engine      Wire                         first, if the launch wants it; engine: Wired
+    shim → engine      Started | StartFailed        first on the control socket otherwise
     engine → shim      Attach, Exec, Signal, …      each has a sequence number
     shim → engine      Reply                        with the same number
     shim → engine      Exited, ExecExited, Detached whenever it happens
@@ -77,6 +78,10 @@ class Launch(msgspec.Struct, tag="launch"):
     joins: dict[str, int]
     runtime: ExternalRuntime | None = None
     """Who makes the container in our stead. The message's first line ends in EXTERNAL then."""
+    owner: tuple[int, int] = (0, 0)
+    """The host's ids of the container's root: its pipes are his."""
+    wired: bool = False
+    """The engine wires the network namespace that the container makes; see Wire."""
 
 
 class Attach(msgspec.Struct, tag="attach"):
@@ -131,6 +136,12 @@ class Acknowledge(msgspec.Struct, tag="ack"):
     exec_id: str
 
 
+class Wired(msgspec.Struct, tag="wired", omit_defaults=True):
+    """The network is as the container is to find it; ``error`` says why not."""
+
+    error: str = ""
+
+
 Request = Attach | Exec | Signal | Resize | Namespaces | State | Acknowledge
 
 
@@ -139,6 +150,13 @@ class ExecState(msgspec.Struct):
 
     pid: int
     exit_code: int | None = None
+
+
+class Wire(msgspec.Struct, tag="wire"):
+    """The container's network namespace, its descriptor, is there to be wired.
+
+    The program does not run before the engine answers with Wired.
+    """
 
 
 class Started(msgspec.Struct, tag="started"):
@@ -195,11 +213,12 @@ class Detached(msgspec.Struct, tag="detached"):
     exec_id: str
 
 
-Notice = Started | StartFailed | Reply | Running | Exited | ExecExited | Detached
+Notice = Wire | Started | StartFailed | Reply | Running | Exited | ExecExited | Detached
 
 encode = msgspec.json.Encoder().encode
 decode_launch = msgspec.json.Decoder(Launch).decode
 decode_request = msgspec.json.Decoder(Request).decode
+decode_wired = msgspec.json.Decoder(Wired).decode
 decode_notice = msgspec.json.Decoder(Notice).decode
 
 

@@ -53,6 +53,7 @@ from barque.shim.external import (
 )
 from barque.shim.logfile import LogFile, timestamp
 from barque.shim.loop import Loop
+from barque.shim.mapped import is_mapped, start_mapped
 from barque.shim.streams import ProcessStreams
 from barque.shim.task import (
     START_TIMEOUT_S,
@@ -161,8 +162,8 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
 
     While it waits it has entered the namespaces that most containers have: making them takes
     the kernel as long as all other system calls of a start. A container that does without is
-    born into those of the shim. The listener stays with the shim, and is of its network
-    namespace.
+    born into those of the shim, and so is one in a user namespace. The listener stays with the
+    shim, and is of its network namespace.
 
     Its second message carries: control, listener, clients, the process's descriptors.
     """
@@ -175,23 +176,30 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
         os._exit(0)  # the engine has gone, there will be no container
     end.close()
     lock, control, document, *rest = fds
+    engine = from_fd(control)
     send(out, data, [lock])
     launch = p.decode_launch(data.partition(b"\n")[2])
     clients, join_fds = rest[: len(launch.clients)], rest[len(launch.clients) :]
     joins = {kind: join_fds[index] for kind, index in launch.joins.items()}
     listen(listener, launch.directory, p.SOCKET_NAME)
-    if without := ready if launch.runtime else ready & ~launch.clone_flags:
+    mapped = is_mapped(launch)
+    if without := ready if mapped or launch.runtime else ready & ~launch.clone_flags:
         kp.setns(outside, without)
 
-    def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
+    def make_io(reporter: Reporter, stdio: tuple[int, int, int] | None) -> InitIo:
         size = launch.streams.console_size
-        io = InitIo(reporter, stdio, host_netns, joins, launch.mount_point, size, {})
-        run_init(lambda: _decode_container(p.read_document(document)), io)
+        return InitIo(reporter, stdio, host_netns, joins, launch.mount_point, size, {})
+
+    def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
+        run_init(lambda: _decode_container(p.read_document(document)), make_io(reporter, stdio))
 
     def work() -> Process:
         if launch.runtime is not None:
             whole = _decode_container(p.read_document(document))
             return start_external(launch, whole, joins, host_netns, out)
+        if mapped:
+            whole = _decode_container(p.read_document(document))
+            return start_mapped(launch, whole, joins, engine, make_io)
         if "pid" in joins:
             kp.setns(joins["pid"], kp.CLONE_NEWPID)
         group = open_birthplace(launch.cgroups_path, create=True)
@@ -199,7 +207,7 @@ def _start_container(end: Socket, out: Socket) -> NoReturn:
         return follow(Starting(launch.streams, make, child))
 
     def tell_engine(process: Process) -> None:
-        send(from_fd(control), p.encode(p.Started(process.pid, process.warnings)))
+        send(engine, p.encode(p.Started(process.pid, process.warnings)))
 
     run_helper(out, [control, listener.fileno(), *clients], work, tell_engine)
 
@@ -249,6 +257,8 @@ class Shim:
             self._report_failure(error)
             return
         self._pid, self._pidfd = process.pid, process.pidfd
+        if process.between:
+            os.waitpid(process.between, 0)
         _connect(self._streams, process)
         self._loop.watch(process.pidfd, select.EPOLLIN, self._on_init_ended)
         if self._launch.runtime is not None:
@@ -527,7 +537,8 @@ class Shim:
 
         group = open_birthplace(self._launch.cgroups_path, create=False)
         try:
-            return Starting(request.streams, partial(kp.clone_beside, init_pidfd, group), child)
+            make = partial(kp.clone_beside, init_pidfd, group)
+            return Starting(request.streams, make, child, self._launch.owner)
         finally:
             if group >= 0:
                 os.close(group)

@@ -21,7 +21,7 @@ from barque.cgroups import cgroup_version, open_cgroup
 from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, pair, receive, send
 from barque.runtime.reports import Question, Reports
-from barque.runtime.status import Failure, Reporter, describe
+from barque.runtime.status import Failure, Reporter, Unmapped, describe
 from barque.shim.protocol import Streams
 
 START_TIMEOUT_S = 120.0
@@ -57,15 +57,18 @@ class Process(NamedTuple):
     stdout: int = -1
     stderr: int = -1
     stdin: int = -1
+    between: int = 0
+    """Pid of another child of the shim, to be reaped, or 0; see ``clone_inside``."""
 
     def descriptors(self) -> list[int]:
         """Those that are there, as ``received`` takes them."""
-        return [fd for fd in self[2:] if fd >= 0]
+        return [fd for fd in self[2:-1] if fd >= 0]
 
 
 class _Started(msgspec.Struct, tag="started"):
     pid: int
     warnings: list[str]
+    between: int = 0
 
 
 _encode = msgspec.json.Encoder().encode
@@ -75,13 +78,22 @@ _decode_outcome = msgspec.json.Decoder(_Started | Failure).decode
 class Starting:
     """A process on its way to its program, as its maker sees it."""
 
-    def __init__(self, streams: Streams, make: Callable[[], tuple[int, int]], child: Child) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        make: Callable[[], tuple[int, int]],
+        child: Child,
+        owner: tuple[int, int] = (0, 0),
+        settle: Callable[[int], list[str]] | None = None,
+    ) -> None:
         """``make`` forks the process, which runs ``child``: (pid, pidfd), or (0, -1) in it.
 
-        Raises OSError and KernelError if there is no such process.
+        ``owner`` gets its pipes. ``settle`` is called with its pid if it asks for its ids, and
+        returns warnings. Raises OSError and KernelError if there is no such process.
         """
         kp.assert_single_thread()
-        self._pipes = None if streams.tty else make_pipes(streams)
+        self._settle = settle
+        self._pipes = None if streams.tty else make_pipes(streams, owner)
         ours, theirs = pair()
         self._reports = Reports(ours, self._answer)
         # Inherited: the process is never seen by those of its PID namespace in another state.
@@ -116,9 +128,17 @@ class Starting:
         return None if self._reports.take() else self._finish()
 
     def _answer(self, question: Question) -> None:
-        """What an init of ours never asks. Raises StartError."""
-        text = f"the process asked for {type(question).__name__}, which only OCI's life cycle has"
-        raise self.fail(Failure("start", 0, text, 128))
+        """Give an init in a user namespace its ids; another question ours never ask.
+
+        Raises StartError.
+        """
+        if self._settle is None or not isinstance(question, Unmapped):
+            text = f"the process asked for {type(question).__name__}, which is nothing for it"
+            raise self.fail(Failure("start", 0, text, 128))
+        try:
+            self._reports.warnings += self._settle(self._pid)
+        except Exception as error:  # noqa: BLE001 - reported, and the process ends
+            raise self.fail(describe("user namespace", error)) from None
 
     def _finish(self) -> Process:
         told = self._reports
@@ -172,14 +192,18 @@ class Pipes(NamedTuple):
     stderr: int
 
 
-def make_pipes(streams: Streams) -> Pipes:
-    """Three pipes, or two and /dev/null where nobody will write."""
+def make_pipes(streams: Streams, owner: tuple[int, int] = (0, 0)) -> Pipes:
+    """Three pipes of ``owner``'s, or two and /dev/null where nobody will write."""
     if streams.open_stdin:
         child_in, stdin = os.pipe2(os.O_CLOEXEC)
     else:
         child_in, stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
     stdout, child_out = os.pipe2(os.O_CLOEXEC)
     stderr, child_err = os.pipe2(os.O_CLOEXEC)
+    if owner != (0, 0):
+        for fd in (stdin, stdout, stderr):
+            if fd >= 0:
+                os.fchown(fd, *owner)
     return Pipes((child_in, child_out, child_err), stdin, stdout, stderr)
 
 
@@ -203,7 +227,7 @@ def run_helper(
         except BaseException as error:  # noqa: BLE001 - reported to the shim
             send(end, _encode(describe("start", error)), carried)
         else:
-            started = _encode(_Started(process.pid, process.warnings))
+            started = _encode(_Started(process.pid, process.warnings, process.between))
             send(end, started, carried + process.descriptors())
             afterwards(process)
     finally:
@@ -218,9 +242,18 @@ def received(data: bytes, fds: list[int], streams: Streams) -> Process:
     if isinstance(outcome, Failure):
         raise StartError(outcome, fds[0] if fds else -1)
     if streams.tty:
-        return Process(outcome.pid, outcome.warnings, *fds)
-    pidfd, *pipes = fds
-    return Process(outcome.pid, outcome.warnings, pidfd, -1, *pipes)
+        pidfd, master = fds
+        return Process(outcome.pid, outcome.warnings, pidfd, master, between=outcome.between)
+    pidfd, stdout, stderr, *stdin = fds
+    return Process(
+        outcome.pid,
+        outcome.warnings,
+        pidfd,
+        stdout=stdout,
+        stderr=stderr,
+        stdin=stdin[0] if stdin else -1,
+        between=outcome.between,
+    )
 
 
 def open_birthplace(cgroups_path: str, *, create: bool) -> int:

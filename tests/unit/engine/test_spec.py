@@ -22,6 +22,7 @@ from barque.errors import InvalidArgument
 from barque.models import oci
 from barque.models.api import ContainerConfig, DeviceMapping, HostConfig, Ulimit
 from barque.models.container import ContainerRecord, ExecRecord, MountPoint
+from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId, ExecId
 from barque.models.image import Healthcheck, ImageConfig, RootFS, RunConfig
 from barque.models.launch import ContainerLaunch, CopyUp, RootfsMount, UserNames
@@ -51,6 +52,7 @@ def launch(
     host: dict[str, Any] | None = None,
     *,
     joins: dict[str, int] | None = None,
+    ids: IdMap | None = None,
     defaults: ContainerDefaults | None = None,
     **record: Any,
 ) -> ContainerLaunch:
@@ -60,7 +62,7 @@ def launch(
         ContainerConfig(**values), fill_defaults(HostConfig(**(host or {})), facts), **record
     )
     return build_launch(
-        made,
+        msgspec.structs.replace(made, ids=ids),
         rootfs=RootfsMount(type="overlay", lower=["/l"]),
         files=Path("/data/c"),
         interfaces=[],
@@ -559,3 +561,78 @@ def test_throttled_devices_are_found_by_number() -> None:
         os.minor(block.stat().st_rdev),
         5,
     )
+
+
+# -- user namespaces -----------------------------------------------------------------------
+
+MAPPING = [oci.IdMapping(container_id=0, host_id=100000, size=65536)]
+IDS = IdMap(uids=MAPPING, gids=MAPPING)
+
+
+def namespaces(made: ContainerLaunch) -> set[str]:
+    return {namespace.type for namespace in made.spec.linux.namespaces}
+
+
+def test_a_user_namespace() -> None:
+    assert "user" not in namespaces(launch())
+    made = launch(ids=IDS)
+    assert "user" in namespaces(made)
+    assert (made.spec.linux.uid_mappings, made.spec.linux.gid_mappings) == (MAPPING, MAPPING)
+
+
+def test_what_is_mapped() -> None:
+    points = [
+        MountPoint(type="volume", source="/v/a/_data", destination="/volume", name="a"),
+        MountPoint(type="bind", source="/b", destination="/bind"),
+        MountPoint(type="bind", source="/b", destination="/mapped", idmap=True),
+    ]
+    inside = mounts(launch(ids=IDS, mounts=points))
+    mapped = {place for place, mount in inside.items() if mount.uid_mappings}
+    assert mapped == {"/volume", "/mapped", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
+    assert all(inside[place].gid_mappings == MAPPING for place in mapped)
+    plain = mounts(launch(mounts=points))
+    assert not any(mount.uid_mappings for mount in plain.values())
+
+
+def test_terminals_have_their_group_where_there_is_one() -> None:
+    assert "gid=5" in mounts(launch(ids=IDS))["/dev/pts"].options
+    few = [oci.IdMapping(container_id=0, host_id=100000, size=5)]
+    made = launch(ids=IdMap(uids=few, gids=few))
+    assert "gid=5" not in mounts(made)["/dev/pts"].options
+
+
+def test_the_hosts_queues_are_not_mounted_anew() -> None:
+    for ids, kinds in ((None, {"mqueue"}), (IDS, {"bind", None})):
+        found = mounts(launch(host={"ipc_mode": "host"}, ids=ids)).get("/dev/mqueue")
+        assert (found.type if found else None) in kinds
+
+
+def test_ping_is_for_the_groups_that_there_are() -> None:
+    facts = make_facts(default_sysctls={"net.ipv4.ping_group_range": "0 2147483647"})
+    shown = {}
+    for ids in (None, IDS):
+        record = msgspec.structs.replace(make_record(), ids=ids)
+        made = build_launch(
+            record,
+            rootfs=RootfsMount(type="overlay", lower=["/l"]),
+            files=Path("/data/c"),
+            interfaces=[],
+            joins={},
+            seccomp_path="",
+            facts=facts,
+            cgroups_path="",
+            defaults=ContainerDefaults(),
+        )
+        shown[ids is not None] = made.spec.linux.sysctl["net.ipv4.ping_group_range"]
+    assert shown == {False: "0 2147483647", True: "0 65535"}
+
+
+def test_execs_join_it() -> None:
+    record = make_record()
+    exec_ = ExecRecord(id=ExecId("e"), container_id=record.id, cmd=["true"], env=[])
+    for ids, expected in ((None, []), (IDS, ["user"])):
+        made = msgspec.structs.replace(record, ids=ids)
+        told = build_exec(
+            made, exec_, seccomp_path="", cgroups_path="", defaults=ContainerDefaults()
+        )
+        assert told.namespaces == expected

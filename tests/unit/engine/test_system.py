@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from barque.engine.system import SystemInfo, find_filesystem
+from barque.engine.system import SystemInfo
 from barque.store.database import Database
 from barque.store.settings import SettingStore
 from support.spec import make_facts
@@ -21,7 +21,3 @@ def test_facts(tmp_path: Path) -> None:
     assert again.id == system.id
     assert len(system.id) == 36
     database.close()
-
-
-def test_file_systems() -> None:
-    assert find_filesystem("/proc/self") == "proc"

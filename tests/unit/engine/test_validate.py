@@ -210,7 +210,6 @@ def test_conflicts_with_a_host_name() -> None:
 @pytest.mark.parametrize(
     ("host", "word"),
     [
-        ({"userns_mode": "private"}, "user namespace"),
         ({"storage_opt": {"size": "1g"}}, "storage"),
         ({"log_config": LogConfig(type="syslog")}, "syslog"),
         ({"mounts": [Mount(type="image", source="a", target="/x")]}, "image"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from barque.kernel.files import get_file_system_type, try_spread
+from barque.kernel.files import find_filesystem, get_file_system_type, try_spread
 
 
 def test_file_systems_are_known_by_number() -> None:
@@ -14,6 +14,10 @@ def test_file_systems_are_known_by_number() -> None:
         assert get_file_system_type(fd) == 0x9FA0
     finally:
         os.close(fd)
+
+
+def test_file_systems_are_known_by_name() -> None:
+    assert find_filesystem("/proc/self") == "proc"
 
 
 def test_spreading_is_a_wish(tmp_path: Path) -> None:

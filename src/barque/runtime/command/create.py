@@ -29,7 +29,7 @@ from barque.runtime.command.state import Container, Record, Store, class_of_serv
 from barque.runtime.gate import StartGate, make_gate
 from barque.runtime.hooks import allowance_s, run_hooks
 from barque.runtime.init import Ground, InitIo, Lifecycle, clone_flags, run_init
-from barque.runtime.outside import lay_ground, open_binds, settle, wants_ground
+from barque.runtime.outside import prepare, settle
 from barque.runtime.status import Reporter
 
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
@@ -223,9 +223,7 @@ class _Creation:
     def run(self) -> tuple[Container, Process]:
         """Make the process, and follow it to its gate."""
         spec = self._spec
-        mapped = wants_ground(spec, self._joins)
-        ground = lay_ground(self._launch) if mapped else None
-        binds = open_binds(spec, everything=mapped)
+        ground, binds = prepare(self._launch, self._joins, self._record.rootfs)
         listening = listen_fds()
         if listening and spec.process is not None:
             spec.process.env += [f"LISTEN_FDS={listening}", "LISTEN_PID=1"]

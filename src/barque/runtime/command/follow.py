@@ -11,11 +11,12 @@ import signal
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
-from barque.errors import BarqueError, FailedPrecondition
+from barque.errors import BarqueError
 from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, pair
 from barque.runtime.barrier import close_imports
 from barque.runtime.capabilities import last_cap
+from barque.runtime.outside import clone_inside
 from barque.runtime.reports import Question, Reports
 from barque.runtime.status import Created, Failure, Listener, Mounted, Reporter, Unmapped
 
@@ -76,42 +77,15 @@ def spawn(flags: int, joins: dict[str, int], child: Child) -> tuple[int, int, So
             os._exit(255)
 
     if joins.keys() & {"user", "pid"}:
-        pid = _spawn_inside(flags, joins, run)
-        pidfd = os.pidfd_open(pid)
+        pid, pidfd, between = clone_inside(flags, joins)
+        if between:
+            os.waitpid(between, 0)
     else:
         pid, pidfd = kp.clone_child(flags)
-        if pid == 0:
-            run()
+    if pid == 0:
+        run()
     theirs.close()
     return pid, pidfd, ours
-
-
-def _spawn_inside(flags: int, joins: dict[str, int], run: Callable[[], NoReturn]) -> int:
-    """By way of a process that has joined the namespaces; the child is our own all the same."""
-    reads, writes = os.pipe2(os.O_CLOEXEC)
-    between = kp.fork()
-    if between == 0:
-        try:
-            for kind in ("user", "pid"):
-                if kind in joins:
-                    kp.setns(joins[kind], kp.NAMESPACES[kind][0])
-            pid, _ = kp.clone_sibling(flags)
-            if pid == 0:
-                run()
-            os.write(writes, str(pid).encode())
-        except BarqueError as error:
-            os.write(writes, str(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writes)
-    poll = select.poll()
-    poll.register(reads, select.POLLIN)
-    told = os.read(reads, 4096).decode() if poll.poll(_TIMEOUT_S * 1000) else ""
-    os.close(reads)
-    os.waitpid(between, 0)
-    if not told.isdecimal():
-        raise FailedPrecondition(f"joining namespaces: {told or 'the process was killed'}")
-    return int(told)
 
 
 def follow(
