@@ -405,7 +405,7 @@ def test_a_host_without_any_network(tmp_path: Path) -> None:
             "run", "-d", "--name", "peer", "--network", "own", "-p", "80", "busybox", "top"
         )
         inside = ("run", "--rm", "--network", "own", "busybox")
-        assert engine.docker(*inside, "ping", "-c", "1", "-W", "5", "peer")
+        assert "Address" in engine.docker(*inside, "nslookup", "peer")
         unknown = engine.cli(*inside, "nslookup", "example.com")
         assert unknown.returncode
         assert "SERVFAIL" in unknown.stdout
