@@ -15,7 +15,7 @@ import pytest
 from bench.targets import Podman, call
 
 from barque.models.image import OCI_INDEX, OCI_MANIFEST
-from support.engine import Engine
+from support.engine import Engine, open_barqued
 from support.registry import DISTRIBUTION, digest, run_distribution, run_own
 
 BARQUE = str(Path(__file__).parents[2] / ".venv" / "bin" / "barque")
@@ -39,17 +39,21 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield address
 
 
+@pytest.fixture(scope="module")
+def own() -> Iterator[Engine]:
+    """An engine whose images nobody else builds on."""
+    with open_barqued() as engine:
+        yield engine
+
+
 @pytest.fixture
-def images(barqued: Engine) -> Iterator[Engine]:
-    """barqued, without images of registries afterwards."""
-    yield barqued
-    barqued.remove_containers()
-    listed = barqued.docker("images", "--digests", "--format", "{{.Repository}} {{.ID}}")
-    ids = {line.split()[1] for line in listed.splitlines() if line.startswith("localhost:")}
-    for image in ids:
-        barqued.docker("rmi", "-f", image)
-    barqued.docker("import", "--change", 'CMD ["sh"]', _busybox(barqued), "busybox")
-    barqued.docker("image", "prune", "-f")
+def images(own: Engine) -> Iterator[Engine]:
+    """That engine with the one image busybox."""
+    own.docker("import", "--change", 'CMD ["sh"]', _busybox(own), "busybox")
+    yield own
+    own.remove_containers()
+    for image in set(own.docker("images", "-aq").split()):
+        own.docker("rmi", "-f", image)
 
 
 def _busybox(engine: Engine) -> str:

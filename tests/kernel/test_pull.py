@@ -223,6 +223,12 @@ def test_a_pull_that_is_given_up_leaves_only_what_came_of_blobs(
     assert store.leftovers() == []
 
 
+def left_of_damage(store: Store) -> list[str]:
+    """What is kept, but for a sound layer with which another pull may go on."""
+    sound = f"partial-{digest(BASE).removeprefix('sha256:')}"
+    return [name for name in store.leftovers() if name != sound]
+
+
 def lie(shelf: Shelf, wanted: bytes, given: bytes) -> None:
     shelf.content[f"blobs/{digest(wanted)}"] = given, ""
 
@@ -240,7 +246,7 @@ def test_a_layer_with_another_digest_is_refused(store: Store, size_matches: bool
                 await pull(store, f"{address}/x")
 
     asyncio.run(test())
-    assert store.leftovers() == []
+    assert left_of_damage(store) == []
 
 
 def test_a_config_with_another_digest_is_refused(store: Store) -> None:
@@ -272,7 +278,7 @@ def test_a_layer_that_is_not_the_one_in_the_config_is_refused(store: Store) -> N
                 await pull(store, f"{address}/x", "short")
 
     asyncio.run(test())
-    assert store.leftovers() == []
+    assert left_of_damage(store) == []
 
 
 def test_a_layer_that_is_missing_or_no_archive(store: Store) -> None:
@@ -288,7 +294,7 @@ def test_a_layer_that_is_missing_or_no_archive(store: Store) -> None:
                 await pull(store, f"{address}/x", "gone")
 
     asyncio.run(test())
-    assert store.leftovers() == []
+    assert left_of_damage(store) == []
 
 
 def test_platforms(store: Store) -> None:
