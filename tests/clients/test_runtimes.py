@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,8 @@ def test_terminals(engine: Engine) -> None:
 
 
 def _asks_for_size(terminal: Terminal, size: str) -> bool:
+    """Also tell the command line again, which may not have listened yet."""
+    terminal.process.send_signal(signal.SIGWINCH)
     terminal.type("stty size\n")
     try:
         terminal.expect(size)

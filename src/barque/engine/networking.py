@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -200,10 +201,14 @@ class Networking:
 
         async def resume(handle: Handle) -> None:
             async with room:
-                if handle.run is None or not self.networks.needs_namespace(handle.id):
+                run = handle.run
+                if run is None or not self.networks.needs_namespace(handle.id):
                     return
                 try:
                     namespace_fd = await self._open_namespace(handle.record)
+                    if handle.run is not run:
+                        os.close(namespace_fd)
+                        return
                     await self.networks.resume(handle.record, namespace_fd)
                 except (BarqueError, OSError) as error:
                     _log.error("container %s resolves no names: %s", handle.id[:12], error)

@@ -548,12 +548,8 @@ class Networks:
             return None
         work = partial(make_namespace, attachment.interfaces)
         made, sockets = await call_in_thread(work, _dispose)
-        place = self._places.get(record.id)
-        if place is None:
-            _dispose((made, sockets))
+        if not self._adopt(record, self._places.get(record.id), made, sockets):
             raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
-        place.namespace_fd = made
-        self._start_resolver(record, place, sockets)
         return made
 
     async def wire(
@@ -564,16 +560,34 @@ class Networks:
         Takes the descriptor. Raises Conflict if the container is no more, KernelError.
         """
         place = self._places.get(record.id)
-        if place is None:
-            os.close(namespace_fd)
-            raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
-        place.namespace_fd = namespace_fd
         work = partial(wire_namespace, os.dup(namespace_fd), attachment.interfaces)
-        sockets = await call_in_thread(work, ResolverSockets.close)
-        if self._places.get(record.id) is not place:
-            sockets.close()
+        try:
+            sockets = await call_in_thread(work, ResolverSockets.close)
+        except BaseException:
+            os.close(namespace_fd)
+            raise
+        if not self._adopt(record, place, namespace_fd, sockets):
             raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
+
+    def _adopt(
+        self,
+        record: ContainerRecord,
+        place: _Place | None,
+        namespace_fd: int,
+        sockets: ResolverSockets,
+    ) -> bool:
+        """Let a resolver answer in the container that had ``place`` when it was begun.
+
+        Takes the descriptors. False, and nothing is kept, if the container has gone meanwhile, or
+        has a resolver.
+        """
+        if place is None or self._places.get(record.id) is not place or place.resolver:
+            os.close(namespace_fd)
+            sockets.close()
+            return False
+        place.namespace_fd = namespace_fd
         self._start_resolver(record, place, sockets)
+        return True
 
     def _start_resolver(
         self, record: ContainerRecord, place: _Place, sockets: ResolverSockets
@@ -642,17 +656,14 @@ class Networks:
         Takes the descriptor of its network namespace.
         """
         place = self._places.get(record.id)
-        if place is None or place.namespace_fd >= 0:
+        try:
+            sockets = await call_in_thread(
+                partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
+            )
+        except BaseException:
             os.close(namespace_fd)
-            return
-        place.namespace_fd = namespace_fd
-        sockets = await call_in_thread(
-            partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
-        )
-        if self._places.get(record.id) is not place or place.namespace_fd < 0:
-            sockets.close()
-            return
-        self._start_resolver(record, place, sockets)
+            raise
+        self._adopt(record, place, namespace_fd, sockets)
 
     async def connect(
         self, record: ContainerRecord, ref: str, asked: EndpointSettings, namespace_fd: int
@@ -685,20 +696,26 @@ class Networks:
             work = partial(add_interface, namespace_fd, interface, changed, named=bool(name))
             await call_in_thread(work)
             undo.push_async_callback(self._unplug, network, joined, namespace_fd)
+            self._check_there(record, place)
             if after != before:
                 self._move_ports(record, place)
             if is_named(place.asked) and place.resolver is None:
                 sockets = await call_in_thread(
                     partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
                 )
-                place.namespace_fd = os.dup(namespace_fd)
-                self._start_resolver(record, place, sockets)
+                self._adopt(record, place, os.dup(namespace_fd), sockets)
+                self._check_there(record, place)
             self._publish_names(record, network, joined)
             if place.resolver is not None:
                 place.resolver.view = self._view(record, place)
             undo.pop_all()
             os.close(namespace_fd)
         return self._now(place, record)
+
+    def _check_there(self, record: ContainerRecord, place: _Place) -> None:
+        """Raise Conflict if the container has ended meanwhile: what it held is given back."""
+        if self._places.get(record.id) is not place:
+            raise Conflict(f"container {record.id[:12]} was stopped while it was connected")
 
     @staticmethod
     async def _unplug(
@@ -758,11 +775,12 @@ class Networks:
             if after != before:
                 await call_in_thread(partial(set_ways, namespace_fd, after))
             await self._unplug(network, endpoint, namespace_fd)
-            self._leave(record, place, network)
-            if after != before:
-                self._move_ports(record, place)
-            if place.resolver is not None:
-                place.resolver.view = self._view(record, place)
+            if self._places.get(record.id) is place:
+                self._leave(record, place, network)
+                if after != before:
+                    self._move_ports(record, place)
+                if place.resolver is not None:
+                    place.resolver.view = self._view(record, place)
         finally:
             os.close(namespace_fd)
         return self._now(place, record)
