@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.measure import Measurement
 
-COLUMNS = ("barque", "dockerd", "dockerd without proxy", "podman", "bare C", "docker CLI")
+COLUMNS = ("barque", "dockerd", "podman", "bare C", "docker CLI", "runc", "crun")
 
 
 def render_markdown(measurements: Sequence[Measurement], versions: dict[str, str]) -> str:

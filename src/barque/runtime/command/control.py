@@ -228,10 +228,10 @@ def default_document() -> dict[str, Any]:
 
 
 def _default_spec() -> oci.Spec:
-    """A shell with few privileges."""
+    """A shell with few privileges, in the oldest version that has it all, for all runtimes."""
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     return oci.Spec(
-        oci_version="1.2.0",
+        oci_version="1.0.2",
         process=oci.Process(
             terminal=True,
             args=["sh"],
