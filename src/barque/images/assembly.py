@@ -23,12 +23,13 @@ from barque.images.archive import Archive, Member
 from barque.images.catalog import Catalog, get_blobs
 from barque.images.feed import run_fed, run_in_thread
 from barque.images.garbage import UNPACK_KEY, Garbage, Lease
+from barque.images.growing import Following, Growing
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.pack import pack_changes
-from barque.images.packing import Follower, Growing
 from barque.images.record import Image, decode_config, extend_chain
 from barque.images.reference import Reference
 from barque.images.tar import Limits
+from barque.images.tasks import end_all
 from barque.models.ids import Digest, ImageId
 from barque.models.image import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest
 from barque.snapshots.changes import Changes
@@ -136,7 +137,7 @@ class Assembly:
         return self.hold_layer(row) if row is not None else None
 
     def _find_stored(self, chain_id: str) -> LayerRow | None:
-        if self._catalog.chain_users[chain_id] and self._snapshotter.find(chain_id):
+        if self._catalog.chain_users[chain_id]:
             for image in self._catalog.images.values():
                 for row in image.layers:
                     if row.chain_id == chain_id and self._is_stored(row):
@@ -199,32 +200,34 @@ class Assembly:
         """
         ingest = self._content.ingest()
         self._cleanup.callback(ingest.abort)
-        growing = Growing(ingest)
         source = self._snapshotter.peek(key)
         target_key = UNPACK_KEY + secrets.token_hex(8)
         target = await self._snapshotter.prepare_async(target_key, parent)
-
-        def write(stop: threading.Event) -> None:
-            whole = False
-            try:
-                with open_view(source) as root:
-                    pack_changes(root, changes, growing.write, stop)
-                whole = True
-            finally:
-                growing.end(whole=whole)
-
-        def read(stop: threading.Event) -> Unpacked:
-            with closing(Follower(growing, ingest)) as follower:
-                return unpack(Metered(follower, stop), target, parent, self._limits)
-
         with ExitStack() as undo:
             undo.callback(self._snapshotter.remove, target_key)
-            with _dropped_first(ingest):
-                async with _all_ended(
-                    asyncio.ensure_future(run_in_thread(write, "pack-layer")),
-                    asyncio.ensure_future(run_in_thread(read, "unpack-layer")),
-                ) as (written, unpacked):
+            with _dropped_first(ingest), closing(Growing(ingest, "packing")) as growing:
+                following = Following(growing)
+
+                def write(stop: threading.Event) -> None:
+                    try:
+                        with open_view(source) as root:
+                            pack_changes(root, changes, growing.write, stop)
+                    except BaseException as error:
+                        growing.end(error)
+                        raise
+                    growing.end()
+
+                def read(stop: threading.Event) -> Unpacked:
+                    return unpack(Metered(following, stop), target, parent, self._limits)
+
+                written = asyncio.ensure_future(run_in_thread(write, "pack-layer"))
+                unpacked = asyncio.ensure_future(
+                    run_in_thread(read, "unpack-layer", following.abandon)
+                )
+                try:
                     yield Packing(ingest, parent, target_key, written, unpacked, undo)
+                finally:
+                    await end_all((written, unpacked))
 
     async def keep_layer(self, packing: Packing) -> LayerRow | None:
         """Make a layer of what was packed; None if nothing is in it. Raises KernelError."""
@@ -310,19 +313,6 @@ class Assembly:
                 for digest in get_blobs(former):
                     self._lease.hold_blob(digest)
         self._catalog.register(self._images, self._tags)
-
-
-@asynccontextmanager
-async def _all_ended(
-    written: asyncio.Future[None], unpacked: asyncio.Future[Unpacked]
-) -> AsyncIterator[tuple[asyncio.Future[None], asyncio.Future[Unpacked]]]:
-    """Leave the block only when both threads have ended, told to stop where it fails."""
-    try:
-        yield written, unpacked
-    finally:
-        written.cancel()
-        unpacked.cancel()
-        await asyncio.gather(written, unpacked, return_exceptions=True)
 
 
 @contextmanager

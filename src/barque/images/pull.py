@@ -51,10 +51,11 @@ from barque.errors import (
 )
 from barque.images.assembly import Assembly
 from barque.images.catalog import Catalog
-from barque.images.download import Download, Following
+from barque.images.download import Download
 from barque.images.feed import run_fed, run_in_thread
 from barque.images.flights import Flights, Listener, Status, ignore
 from barque.images.garbage import UNPACK_KEY, Garbage, Lease
+from barque.images.growing import Following
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.platform import format_platform, get_host, rank
 from barque.images.progress import Report
