@@ -237,6 +237,13 @@ def get_operation(name: str, registry: str) -> tuple[Act, Act, list[str], list[s
     return nothing, pull, [], [f"{registry}/app:1"]
 
 
+def prepare_alone(mortal: Mortal, prepare: Act) -> None:
+    """Have nothing but what the operation needs, and none of its preparation's steps to come."""
+    remove_all(mortal)
+    prepare(mortal)
+    wait_for_trash(mortal)
+
+
 def wait_for_trash(mortal: Mortal) -> None:
     trash = mortal.engine.data_root / "trash"
     wait_until(lambda: not os.listdir(trash), "the trash is empty")
@@ -246,8 +253,7 @@ def wait_for_trash(mortal: Mortal) -> None:
 def test_killed_at_every_step(mortal: Mortal, registry: str, name: str) -> None:
     prepare, act, before, after = get_operation(name, registry)
     mortal.restart()
-    remove_all(mortal)
-    prepare(mortal)
+    prepare_alone(mortal, prepare)
     mortal.arm_for()
     act(mortal)
     wait_for_trash(mortal)
@@ -257,8 +263,7 @@ def test_killed_at_every_step(mortal: Mortal, registry: str, name: str) -> None:
     assert os.listdir(mortal.engine.data_root / "content/ingest") == []
     for step, count in steps.items():
         for number in sorted({1, count}):
-            remove_all(mortal)
-            prepare(mortal)
+            prepare_alone(mortal, prepare)
             mortal.arm_for(f"{step}#{number}")
             with suppress(Refused):
                 act(mortal)
