@@ -116,7 +116,7 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
             gate = ExecGate(reporter)
             run_exec(lambda: launch, ExecIo(reporter, stdio, init.pidfd, console, kept, gate))
 
-        pid, pidfd, reports = spawn(0, {"pid": init.pidfd}, child)
+        pid, pidfd, reports = spawn(0, {}, child)
         return follow(pid, pidfd, reports, Duties(_asks_nothing, _asks_nothing, pass_on, tell))
 
 
