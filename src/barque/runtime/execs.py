@@ -88,7 +88,7 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
         apply_oom_score(process.oom_score_adj, host_proc, reporter)
     lift_rlimits(process.rlimits)
     reporter.stage = "scheduling"
-    attributes.apply()
+    attributes.passed_on().apply()
     reporter.stage = "namespaces"
     flags = _JOINED
     for kind in launch.namespaces:

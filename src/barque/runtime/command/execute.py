@@ -14,6 +14,7 @@ from barque.errors import Conflict, InvalidArgument
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ExecLaunch
+from barque.runtime.attributes import plan_attributes
 from barque.runtime.checks import check_process
 from barque.runtime.command.console import check_console, hand_over
 from barque.runtime.command.create import check_preserved, preserved, write_pid_file
@@ -96,7 +97,10 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
         memory_policy=record.spec.linux.memory_policy,
     )
 
+    attributes = plan_attributes(process, None)
+
     def tell(started: Process) -> Process:
+        attributes.apply_rest(started.pid)
         if (service := class_of_service(record)) is not None:
             service.join(started.pid)
         if options.pid_file:
