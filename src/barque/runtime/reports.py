@@ -94,9 +94,11 @@ class Reports:
 
     def go(self) -> None:
         """Answer the process, which waits; that it has died meanwhile is told by its reports."""
+        self.waits = False
         with suppress(BrokenPipeError):
             os.write(self._end.fileno(), b"go")
 
     def close(self) -> None:
         """Close our end: who asks from here on leaves."""
+        self.waits = False
         self._end.close()

@@ -65,6 +65,7 @@ def test_what_waits_is_answered_when_it_is_let_go(ends: Ends) -> None:
     assert ends.reports.take()
     assert ends.reports.waits
     ends.reports.go()
+    assert not ends.reports.waits
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
@@ -76,6 +77,7 @@ def test_what_waits_leaves_when_nobody_answers(ends: Ends) -> None:
         os._exit(7)
     assert ends.reports.take()
     ends.reports.close()
+    assert not ends.reports.waits
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
