@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from barque.kernel import process as kp
+from barque.runtime.status import Reporter
+from barque.shim.protocol import Streams
+from barque.shim.task import Branching, Child, StartError, exit_status, follow
 from support import census
 from support.bundle import Runtime
 from support.engine import Engine
@@ -161,6 +168,36 @@ def test_containers_that_end_under_execs(barqued: Engine) -> None:
         for thread in execs:
             thread.join(20)
             assert not thread.is_alive()
+
+
+def speak_for(pid: int) -> Child:
+    """What an exec's process says when who traces it has the credentials forged."""
+
+    def child(reporter: Reporter, _stdio: object) -> None:
+        with socket.socket(fileno=os.dup(reporter.fileno())) as end:
+            sender = struct.pack("3i", pid, 0, 0)
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, sender)]
+            end.sendmsg([b'{"type":"branched","waits":false}'], ancillary)
+        os._exit(0)
+
+    return child
+
+
+def say_nothing(_reporter: Reporter, _stdio: object) -> None:
+    os._exit(0)
+
+
+@pytest.mark.parametrize("child", [speak_for(os.getpid()), say_nothing], ids=["forged", "silent"])
+def test_processes_that_nobody_knows(child: Child) -> None:
+    """Nothing of them is taken for the exec's, and its parent is told to look for what there is."""
+    streams = Streams(tty=False, open_stdin=True)
+    starting = Branching(streams, partial(kp.clone_child, 0), child, (0, 0))
+    with pytest.raises(StartError) as caught:
+        follow(starting)
+    assert caught.value.strays
+    assert caught.value.pidfd < 0
+    exit_status(starting.preparer_pidfd)
+    os.close(starting.preparer_pidfd)
 
 
 def test_preparers_that_are_killed(barqued: Engine) -> None:

@@ -577,7 +577,7 @@ class Shim:
         self._send(engine, reply)
         if self._launch.runtime is not None:
             self._reap_strays()
-        elif self._strays and not self._starting:
+        if self._strays and not self._starting:
             self._end_strays()
 
     def _refuse_exec(self, request: p.Exec, error: StartError, clients: list[int]) -> p.Reply:
@@ -591,7 +591,9 @@ class Shim:
 
     def _take_exec(self, request: p.Exec, process: Process, clients: list[int]) -> p.Reply:
         exec_id = request.exec_id
-        if process.pid in self._known():
+        if process.pid in self._known():  # somebody else spoke in its name
+            for fd in process.descriptors():
+                os.close(fd)
             raise StartError(KILLED, strays=True)
         streams = ProcessStreams(self._loop, request.streams, None, lambda: self._detached(exec_id))
         if request.client is not None:
@@ -630,11 +632,14 @@ class Shim:
         moment leaves one, and so does a container that keeps one from saying that it is there. A
         PID namespace does not end before. None is starting: it would not be known yet.
         """
+        try:
+            for pid in children() - self._known():
+                pidfd = os.pidfd_open(pid)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                self._loop.watch(pidfd, select.EPOLLIN, self._reap)
+        except OSError:  # all our descriptors are in use: after the next exec
+            return
         self._strays = False
-        for pid in children() - self._known():
-            pidfd = os.pidfd_open(pid)
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            self._loop.watch(pidfd, select.EPOLLIN, self._reap)
 
     def _known(self) -> set[int]:
         known = {self._pid, *(e.pid for e in self._execs.values() if e.pidfd >= 0)}

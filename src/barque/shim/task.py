@@ -208,6 +208,8 @@ class Branching(Starting):
             self._pidfd = kp.open_child(pid)
         except ChildProcessError:  # somebody else spoke in its name
             raise self.fail(KILLED) from None
+        except OSError as error:  # all our descriptors are in use
+            raise self.fail(describe("start", error)) from None
         self._pid = pid
         self._let_go()
 
