@@ -12,6 +12,11 @@ from support import rootfs
 from support.engine import Engine, docker_cli_is_here, dockerd_is_here, open_barqued, open_dockerd
 
 
+def pytest_configure() -> None:
+    """Let the files that tests make have the usual modes: other users walk to some of them."""
+    os.umask(0o022)
+
+
 @pytest.fixture(scope="session")
 def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BusyBox root file system, as a tar archive."""
