@@ -5,7 +5,6 @@ The machine's own programs are bound into busybox containers, so nothing is inst
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -189,8 +188,7 @@ def test_orphans_are_reaped(barqued: Engine, start: Start) -> None:
     inner = start()
     for _ in range(5):
         inner.run("sh", "-c", "sleep 0.1 & exit 0")
-    time.sleep(0.3)
-    assert "defunct" not in inner.run("ps", "-ef")
+    wait_until(lambda: "sleep" not in inner.run("ps", "-ef"), "the orphans have ended, are reaped")
 
 
 def test_names_of_the_network_around(barqued: Engine, start: Start) -> None:
