@@ -91,7 +91,7 @@ def _log_size(engine: Engine, id_: str) -> int:
 def test_killed_in_the_middle_of_everything(engine: Engine) -> None:
     """After a restart, records, processes, cgroups, addresses and files agree."""
     engine.docker("run", "--rm", "busybox", "true")
-    before = census.take(engine)
+    before = census.take_at_rest(engine)
 
     def churn(worker: int) -> None:
         for number in range(30):
@@ -150,7 +150,7 @@ def _until_gone(pid: int) -> None:
 
 def test_nothing_is_left_of_many_short_containers(engine: Engine) -> None:
     engine.docker("run", "--rm", "busybox", "true")
-    before = census.take(engine)
+    before = census.take_at_rest(engine)
 
     def run(number: int) -> int:
         network = "none" if number % 2 else "bridge"

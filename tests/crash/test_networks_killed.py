@@ -129,7 +129,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     with open_barqued() as engine:
         engine.docker("import", "--change", 'CMD ["sh"]', str(archive), "busybox")
         engine.docker("run", "--rm", "busybox", "true")
-        before = census.take(engine)
+        before = census.take_at_rest(engine)
         for name in NETWORKS:
             engine.docker("network", "create", name)
         yield engine

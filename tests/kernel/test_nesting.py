@@ -38,7 +38,7 @@ def archive(barqued: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_leaks(barqued: Engine, archive: Path) -> Iterator[None]:
     """After every test all containers go, and nothing of them or of what was in them stays."""
     barqued.docker("run", "--rm", "busybox", "true")  # what the first one makes is no leak
-    before = census.take(barqued)
+    before = census.take_at_rest(barqued)
     yield
     barqued.remove_containers()
     assert census.settle(before, barqued) == []
