@@ -489,6 +489,7 @@ async def _run_nft(*arguments: str, script: str = "") -> bytes:
             process.kill()
             await process.wait()
     if process.returncode:
-        message = errors.decode(errors="replace").strip()
+        # The reason, then the line that it does not like: with all ports of a map in our case.
+        message = errors.decode(errors="replace").strip().partition("\n")[0]
         raise FailedPrecondition(f"nft {' '.join(arguments)} failed: {message}")
     return output

@@ -157,7 +157,7 @@ class Networks:
         self._catalog.open_predefined()
         self._catalog.restore()
         self._unplug_strangers(records)
-        for record in records:
+        for record in sorted(records, key=lambda record: not record.state.running):
             if record.id not in self._places:
                 self._retake(record)
         if not any(network.driver == "bridge" for network in self._catalog.list()):
