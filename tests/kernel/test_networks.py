@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from dnslib import DNSRecord
+from msgspec import structs
 
 from barque.errors import Conflict, FailedPrecondition, KernelError, NotFound
 from barque.kernel.netlink import (
@@ -20,7 +22,7 @@ from barque.kernel.netlink import (
     add_veth,
     set_link,
 )
-from barque.models.api import ContainerConfig, EndpointSettings, HostConfig
+from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, NetworkRequest
 from barque.models.container import ContainerRecord
 from barque.models.launch import Interface
 from barque.network.attachment import Attachment, clear_endpoints
@@ -357,6 +359,47 @@ def test_files(tmp_path: Path) -> None:
     )
     assert (of_host / "hosts").read_bytes() == Path("/etc/hosts").read_bytes()
     assert (of_host / "hostname").read_text() == f"{socket.gethostname()}\n"
+
+
+async def resolve(namespace_fd: int, name: str) -> list[str]:
+    """Ask as a program in the container does; return the addresses."""
+    loop = asyncio.get_running_loop()
+    with entered(namespace_fd):
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with asking:
+        asking.setblocking(False)
+        async with asyncio.timeout(5):
+            await loop.sock_sendto(asking, DNSRecord.question(name).pack(), ("127.0.0.11", 53))
+            answer = DNSRecord.parse(await loop.sock_recv(asking, 1500))
+    return [str(record.rdata) for record in answer.rr]
+
+
+@isolated
+def test_a_container_that_is_connected_while_it_is_resumed_resolves_names(tmp_path: Path) -> None:
+    async def run() -> None:
+        first = open_networks(tmp_path)
+        await first.setup()
+        for name in ("own", "other"):
+            await first.create(NetworkRequest(name=name))
+        record = container("1", mode="own", running=True)
+        attachment = first.attach(record)
+        record = structs.replace(record, networks=attachment.networks)
+        inside = await first.open_namespace(record, attachment)
+        assert inside is not None
+        inside = os.dup(inside)
+        first.close()
+        for _ in range(20):
+            networks = open_networks(tmp_path)
+            await networks.setup([record])
+            await asyncio.gather(
+                networks.connect(record, "other", EndpointSettings(), os.dup(inside)),
+                networks.resume(record, os.dup(inside)),
+            )
+            assert await resolve(inside, "c1.own") == [attachment.networks["own"].ip_address]
+            await networks.disconnect(record, "other", os.dup(inside), lambda now: now)
+            networks.close()
+
+    asyncio.run(run())
 
 
 @isolated

@@ -107,6 +107,8 @@ class _Place:
     resolver: Resolver | None = None
     namespace_fd: int = -1
     """Of the container's network namespace, where something is done in it now and then."""
+    resolving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a resolver's sockets are opened inside: port 53 leads to those opened last."""
 
 
 class Networks:
@@ -656,14 +658,26 @@ class Networks:
         Takes the descriptor of its network namespace.
         """
         place = self._places.get(record.id)
-        try:
-            sockets = await call_in_thread(
-                partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
-            )
-        except BaseException:
+        if place is None:
             os.close(namespace_fd)
-            raise
-        self._adopt(record, place, namespace_fd, sockets)
+        else:
+            await self._open_resolver(record, place, namespace_fd)
+
+    async def _open_resolver(
+        self, record: ContainerRecord, place: _Place, namespace_fd: int
+    ) -> None:
+        """Let names be resolved in a container that runs, unless they are. Takes the descriptor.
+
+        A container that an earlier engine started may be connected while it is resumed.
+        """
+        try:
+            async with place.resolving:
+                if place.resolver is None:
+                    work = partial(open_resolver, os.dup(namespace_fd))
+                    sockets = await call_in_thread(work, ResolverSockets.close)
+                    self._adopt(record, place, os.dup(namespace_fd), sockets)
+        finally:
+            os.close(namespace_fd)
 
     async def connect(
         self, record: ContainerRecord, ref: str, asked: EndpointSettings, namespace_fd: int
@@ -699,11 +713,8 @@ class Networks:
             self._check_there(record, place)
             if after != before:
                 self._move_ports(record, place)
-            if is_named(place.asked) and place.resolver is None:
-                sockets = await call_in_thread(
-                    partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
-                )
-                self._adopt(record, place, os.dup(namespace_fd), sockets)
+            if is_named(place.asked):
+                await self._open_resolver(record, place, os.dup(namespace_fd))
                 self._check_there(record, place)
             self._publish_names(record, network, joined)
             if place.resolver is not None:
