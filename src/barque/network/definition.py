@@ -302,6 +302,8 @@ def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
         version = config.version if config.subnet or config.gateway else 4
         if version == 6 and not enabled[6]:
             continue
+        if version in found and request.driver in {"", "bridge"}:
+            raise PermissionDenied("bridge driver doesn't support multiple subnets")
         if version in found:
             raise NotImplementedHere(
                 f"more than one IPv{version} subnet for one network is not implemented in this "

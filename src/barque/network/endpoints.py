@@ -180,6 +180,8 @@ def make_interface(network: NetworkRecord, endpoint: EndpointSettings, name: str
         addresses.append(f"{endpoint.ip_address}/{endpoint.ip_prefix_len}")
     if endpoint.global_ipv6_address:
         addresses.append(f"{endpoint.global_ipv6_address}/{endpoint.global_ipv6_prefix_len}")
+    asked = (endpoint.ipam_config and endpoint.ipam_config.link_local_ips) or ()
+    addresses += [f"{text}/{64 if ':' in text else 16}" for text in asked]  # as dockerd has it
     return Interface(
         name=name,
         # Not derived from the container: the kernel takes the interface of the last run
