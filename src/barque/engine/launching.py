@@ -147,6 +147,7 @@ class Launcher:
                     undo.pop_all()  # the engine stops, the task goes on: it needs its addresses
                     raise
             undo.pop_all()
+        self.networks.advertise(record.id)
         return started
 
     async def seccomp_path(self, record: ContainerRecord) -> str:

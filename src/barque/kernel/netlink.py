@@ -60,6 +60,7 @@ RTM_DELADDR = 21
 RTM_GETADDR = 22
 RTM_NEWROUTE = 24
 RTM_GETROUTE = 26
+RTM_NEWNEIGH = 28
 RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3
 RT_SCOPE_UNIVERSE = 0
@@ -106,6 +107,11 @@ IFA_FLAGS = 8
 IFA_F_NODAD = 0x02
 IFA_F_PERMANENT = 0x80
 
+# neighbour.h
+NDA_DST = 1
+NDA_LLADDR = 2
+NUD_STALE = 0x04
+
 # if.h, sockios.h
 IFF_UP = 0x1
 SIOCGIFINDEX = 0x8933
@@ -119,6 +125,7 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, seque
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _U32 = struct.Struct("=I")
 _RECEIVE_SIZE = 1 << 16
@@ -459,6 +466,17 @@ def _default_route(index: int, gateway: str, flags: int) -> Request:
         body += attribute(RTA_GATEWAY, packed)
     body += _u32(RTA_OIF, index)
     return Request(RTM_NEWROUTE, flags, body, "add default route via", gateway)
+
+
+def correct_neighbour(index: int, address: str, mac: str) -> Request:
+    """Let the table of neighbours, if ``address`` is in it, say that it is at ``mac`` now.
+
+    Fails (ENOENT) if it is not.
+    """
+    family, packed, _ = _parse_cidr(f"{address}/0")
+    body = _NEIGHBOUR.pack(family, index, NUD_STALE, 0, 0)
+    body += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    return Request(RTM_NEWNEIGH, NLM_F_REPLACE, body, "correct neighbour", address)
 
 
 class Netlink:

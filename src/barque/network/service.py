@@ -48,6 +48,7 @@ from barque.models.ids import ContainerId
 from barque.models.launch import Interface
 from barque.models.network import OPTION_HOST_BINDING, NetworkRecord
 from barque.network import bridge, firewall, parents
+from barque.network.advertise import Advertiser
 from barque.network.attachment import Attachment
 from barque.network.catalog import Catalog
 from barque.network.config import NetworkConfig
@@ -131,6 +132,7 @@ class Networks:
         self._names = Names()
         self._ports = PortAllocator(ipv6=bridge.has_ipv6())
         self._relay = Relay()
+        self._advertiser = Advertiser()
         own = config.device or hashlib.sha256(os.fsencode(database.path)).hexdigest()[:12]
         self._firewall = Firewall(firewall.table_name(own), self._catalog.list)
         self._changing = asyncio.Lock()
@@ -241,6 +243,7 @@ class Networks:
         """Let go of sockets. Networks and containers go on, resolvers wait for the next engine."""
         self._unwatch()
         self._relay.close()
+        self._advertiser.close()
         for place in self._places.values():
             place.held.close()
             self._close_inside(place)
@@ -554,6 +557,36 @@ class Networks:
             raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
         return made
 
+    def advertise(self, id: ContainerId) -> None:  # noqa: A002 - the Engine API's word
+        """Tell neighbours of the addresses of a container that has just been started."""
+        place = self._places.get(id)
+        for network, endpoint in place.asked if place else ():
+            self._advertise(id, network, endpoint)
+
+    def _advertise(
+        self,
+        id: ContainerId,  # noqa: A002 - the Engine API's word
+        network: NetworkRecord,
+        endpoint: EndpointSettings,
+    ) -> None:
+        if not network.bridge:
+            return
+        addresses = [*filter(None, (endpoint.ip_address, endpoint.global_ipv6_address))]
+        self._advertiser.correct(network.bridge, endpoint.mac_address, addresses)
+
+        def announce(left: int) -> None:
+            place = self._places.get(id)
+            joined = place.asked if place else ()
+            if not left or all(a.endpoint.endpoint_id != endpoint.endpoint_id for a in joined):
+                return
+            self._advertiser.announce(network.bridge, endpoint.mac_address, addresses)
+            if left > 1:
+                asyncio.get_running_loop().call_later(
+                    network.advertise_interval_s, announce, left - 1
+                )
+
+        announce(network.advertisements)
+
     async def wire(
         self, record: ContainerRecord, attachment: Attachment, namespace_fd: int
     ) -> None:
@@ -719,6 +752,7 @@ class Networks:
             self._publish_names(record, network, joined)
             if place.resolver is not None:
                 place.resolver.view = self._view(record, place)
+            self._advertise(record.id, network, joined)
             undo.pop_all()
             os.close(namespace_fd)
         return self._now(place, record)
