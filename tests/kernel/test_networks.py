@@ -414,6 +414,7 @@ def test_who_gets_the_address_of_another_is_reached_at_once(tmp_path: Path) -> N
             inside = new_namespace()
             run_in(inside, attachment, host)
             networks.advertise(record.id)
+            await asyncio.sleep(0.1)
             for client in (host, neighbour):
                 assert connects(client, inside, "10.178.9.9", timeout_s=2), digit
                 assert connects(client, inside, "fd17:9::9", timeout_s=2), digit

@@ -94,6 +94,9 @@ from barque.store.database import Database
 from barque.store.networks import NetworkStore
 
 _ID_BYTES = 32
+_ANNOUNCE_S = 0.01
+"""Until a new endpoint is announced: for hundreds to hear it takes the kernel half a millisecond,
+which whoever waits for a start need not wait for."""
 
 _log = logging.getLogger("barque.network")
 
@@ -581,11 +584,10 @@ class Networks:
                 return
             self._advertiser.announce(network.bridge, endpoint.mac_address, addresses)
             if left > 1:
-                asyncio.get_running_loop().call_later(
-                    network.advertise_interval_s, announce, left - 1
-                )
+                loop.call_later(network.advertise_interval_s, announce, left - 1)
 
-        announce(network.advertisements)
+        loop = asyncio.get_running_loop()
+        loop.call_later(_ANNOUNCE_S, announce, network.advertisements)
 
     async def wire(
         self, record: ContainerRecord, attachment: Attachment, namespace_fd: int
