@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from barque.kernel.netlink import Netlink, add_address, add_bridge, set_link
 from barque.models.api import HostConfig, NetworkRequest, PortBinding
 from barque.models.container import ContainerRecord
@@ -31,6 +33,10 @@ from support.network import (
 from support.world import ip, make_outside
 
 pytestmark = [needs_root, needs_nft]
+
+needs_tun = pytest.mark.skipif(
+    not Path("/dev/net/tun").exists(), reason="needs /dev/net/tun: makes a tap interface"
+)
 
 BRIDGE = "tbq7x"
 PORT = 7777
@@ -160,6 +166,36 @@ def test_big_packets_arrive_whole_wherever_they_go(tmp_path: Path) -> None:
         assert drops(namespaces) == before
 
     asyncio.run(run())
+
+
+@needs_tun
+@isolated
+def test_a_bridge_to_which_somebody_adds_a_port_that_takes_less(tmp_path: Path) -> None:
+    """The kernel makes the bridge's packets smaller again, and containers start all the same."""
+    del tmp_path
+    host = current_namespace()
+    with Netlink() as netlink:
+        netlink.execute(add_bridge(BRIDGE))
+        netlink.execute(set_link(netlink.index(BRIDGE), up=True))
+    namespaces = []
+    for number in (2, 3):
+        namespaces.append(new_namespace())
+        interface = Interface(
+            name="eth0",
+            host_name=f"vethbig{number}",
+            bridge=BRIDGE,
+            mac=f"02:00:00:00:00:0{number}",
+            addresses=[f"10.177.83.{number}/24"],
+            gso_in_bytes=BIG_TCP_BYTES,
+        )
+        with entered(namespaces[-1]):
+            configure([interface], host)
+        usual = sizes(host)["lo"]
+        if number == 2:
+            assert sizes(host)[BRIDGE] == (BIG_TCP_BYTES if usual else 0)
+            ip(host, "tuntap add tap0 mode tap", f"link set tap0 master {BRIDGE}")
+        assert sizes(host)[BRIDGE] == usual
+    send(namespaces[0], namespaces[1], "10.177.83.3", PORT, BLOCKS // 10)
 
 
 def nest(inside: int, host: int, address: str) -> int:
