@@ -16,7 +16,7 @@ from barque.models import oci
 from barque.models.launch import ExecLaunch
 from barque.runtime.checks import check_process
 from barque.runtime.command.console import check_console, hand_over
-from barque.runtime.command.create import check_preserved, preserved, write_pid_file
+from barque.runtime.command.creation import check_preserved, preserved, write_pid_file
 from barque.runtime.command.follow import Duties, Process, StartError, follow, spawn
 from barque.runtime.command.listener import send_listener
 from barque.runtime.command.state import Container, class_of_service
