@@ -71,6 +71,9 @@ def main() -> None:
 
 
 def _dispatch(arguments: _Arguments) -> int:
+    # msgspec would load this where it is installed: a fifth of all that a command loads, to find
+    # what typing has as well. None makes it an ImportError.
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     from barque.runtime.command.parser import build_parser  # noqa: PLC0415 - not before the seal
 
     parser = build_parser(sys.argv[1:])

@@ -12,6 +12,9 @@ DEFAULT_ROOT = "/run/barque-runtime"
 
 
 class _Parser(argparse.ArgumentParser):
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        return argparse.HelpFormatter(self.prog, width=100)  # asking the terminal loads a lot
+
     def error(self, message: str) -> None:  # type: ignore[override]
         raise InvalidArgument(f"{message}: see {self.prog} --help")
 
@@ -30,9 +33,7 @@ def build_parser(words: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--rootless", default="auto", choices=("true", "false", "auto"))
     parser.add_argument("--criu", default="", help=argparse.SUPPRESS)
     parser.add_argument("-v", "--version", action="store_true")
-    commands = parser.add_subparsers(  # with prog: finding it out loads what formats help
-        dest="command", metavar="COMMAND", parser_class=_Parser, prog="barque-runtime"
-    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name in [name for name in _COMMANDS if name in words] or _COMMANDS:
         text, fill = _COMMANDS[name]
         fill(commands.add_parser(name, help=text))

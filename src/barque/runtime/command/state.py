@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from typing import Self
 
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import AlreadyExists, Conflict, Internal, InvalidArgument, NotFound
+from barque.errors import AlreadyExists, Conflict, Internal, InvalidArgument, KernelError, NotFound
 from barque.models import oci
 from barque.runtime.gate import NAME as GATE
 from barque.runtime.resctrl import ClassOfService, find_resctrl
@@ -138,8 +137,16 @@ class Store:
         return found
 
     def forget(self, id_: str) -> None:
-        """Remove the container's files."""
-        shutil.rmtree(self.directory(id_), ignore_errors=True)
+        """Remove the container's files, if they are there. Raises KernelError."""
+        directory = self.directory(id_)
+        try:
+            for name in os.listdir(directory):  # there are but files
+                os.unlink(f"{directory}/{name}")
+            os.rmdir(directory)
+        except FileNotFoundError:
+            return  # another command was faster
+        except OSError as error:
+            raise KernelError("remove", error.errno or 0, directory) from None
 
 
 class Container:
