@@ -40,7 +40,13 @@ def is_sealed() -> bool:
         os.close(fd)
 
 
-_BEGIN = "import gc, sys; gc.disable(); sys.path += sys.argv.pop(1).split(':'); from {0} import main; main()"
+_BEGIN = """\
+import gc, sys
+gc.disable()  # short-lived, and forked: a collection costs more than it gives back
+sys.path += sys.argv.pop(1).split(":")
+from {0} import main
+main()
+"""
 
 
 def run_sealed(module: str, arguments: list[str]) -> None:

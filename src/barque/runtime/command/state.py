@@ -85,18 +85,18 @@ class Store:
     """All containers under one root directory."""
 
     def __init__(self, root: str) -> None:
-        self._root = root
+        self.root = root
 
     def directory(self, id_: str) -> str:
         """Where the container's files are. Raises InvalidArgument for what is no id."""
         if not _ID.fullmatch(id_) or id_ in {".", ".."}:
             raise InvalidArgument(f"invalid container ID format: {id_!r}")
-        return f"{self._root}/{id_}"
+        return f"{self.root}/{id_}"
 
     def reserve(self, id_: str) -> str:
         """Make the directory of a new container. Raises InvalidArgument, AlreadyExists."""
         directory = self.directory(id_)
-        os.makedirs(self._root, 0o711, exist_ok=True)
+        os.makedirs(self.root, 0o711, exist_ok=True)
         try:
             os.mkdir(directory, 0o700)
         except FileExistsError:
@@ -125,7 +125,7 @@ class Store:
     def list(self) -> list[Container]:
         """All containers, by id."""
         try:
-            names = sorted(os.listdir(self._root))
+            names = sorted(name for name in os.listdir(self.root) if _ID.fullmatch(name))
         except FileNotFoundError:
             return []
         found = []
