@@ -31,6 +31,7 @@ from barque.cgroups import cgroup_version, open_cgroup
 from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
+from barque.kernel.procfs import write_proc
 from barque.models import oci
 from barque.models.launch import SHM_OF, ContainerLaunch, CopyUp
 from barque.runtime import terminal
@@ -416,8 +417,4 @@ def _set_sysctl(proc: int, name: str, value: str) -> None:
     path = name.translate(_SYSCTL_PATH)
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise InvalidArgument(f"sysctl {name!r} has an empty part or one of dots alone")
-    fd = os.open(f"sys/{path}", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+    write_proc(proc, f"sys/{path}", value)
