@@ -37,12 +37,12 @@ from barque.models.launch import SHM_OF, ContainerLaunch, CopyUp
 from barque.runtime import terminal
 from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
+from barque.runtime.gate import StartGate
 from barque.runtime.hooks import run_hooks
 from barque.runtime.mounts import MountStep, plan_mounts, propagation_flag
 from barque.runtime.network import configure, move_devices
 from barque.runtime.process import (
     Filter,
-    Gate,
     apply_oom_score,
     connect_stdio,
     execute,
@@ -50,7 +50,7 @@ from barque.runtime.process import (
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
 from barque.runtime.shm import SHM, clone_shm
-from barque.runtime.status import Mounted, Reporter, Unmapped
+from barque.runtime.status import Mounted, Reporter, Unmapped, describe
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, by_numbers, resolve
 
@@ -96,7 +96,7 @@ class Lifecycle(NamedTuple):
 
     hooks: oci.Hooks
     state: oci.State
-    gate: Gate | None
+    gate: StartGate | None
     preserved: tuple[int, ...] = ()
     """Descriptors that the program gets."""
     new_keyring: bool = True
@@ -127,6 +127,8 @@ def run_init(read_launch: Callable[[], ContainerLaunch], io: InitIo) -> NoReturn
     try:
         _run(read_launch(), io)
     except BaseException as error:  # noqa: BLE001 - reported to the shim, then the process ends
+        if io.lifecycle is not None and io.lifecycle.gate is not None:
+            io.lifecycle.gate.tell(describe(io.reporter.stage, error).message)
         io.reporter.fail(error)
 
 
