@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.engine import Engine
+from support.scale import patient
 
 SETTLE_S = 15.0
 
@@ -75,7 +76,7 @@ def settle(
 
     Waits up to ``deadline_s`` for the machine to come to rest.
     """
-    until = time.monotonic() + deadline_s
+    until = time.monotonic() + patient(deadline_s)
     while leaks := take(engine).leaks(before):
         if time.monotonic() > until:
             return leaks
