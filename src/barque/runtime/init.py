@@ -292,11 +292,21 @@ def make_cgroup(spec: oci.Spec) -> None:
     if not spec.linux.cgroups_path:
         return
     cgroup = open_cgroup(spec.linux.cgroups_path)
-    cgroup.create()
+    cgroup.create(mountable=_may_mount_groups(spec))
     resources = spec.linux.resources or oci.Resources()
     if resources.devices:
         resources.devices = [*resources.devices, *ALWAYS_ALLOWED]
     cgroup.apply(resources)
+
+
+def _may_mount_groups(spec: oci.Spec) -> bool:
+    """Whether the container can mount the control groups that its own namespace shows."""
+    capabilities = spec.process.capabilities if spec.process else None
+    return (
+        any(ns.type == "cgroup" and not ns.path for ns in spec.linux.namespaces)
+        and capabilities is not None
+        and "CAP_SYS_ADMIN" in capabilities.bounding
+    )
 
 
 def join_cgroup(spec: oci.Spec) -> None:
