@@ -471,7 +471,7 @@ RUN = (
         "docker stop c1 >/dev/null; docker inspect -f '{{.State.ExitCode}}' c1",
         "137\n",
     ),
-    refuse("--storage-opt", "--storage-opt size=1G", "storage options are not implemented"),
+    refuse("--storage-opt", "--storage-opt size=1G", "supported only for overlay over xfs"),
     run(
         "--sysctl",
         "--sysctl net.ipv4.ip_default_ttl=77",

@@ -126,7 +126,12 @@ def _use_procfs_of_the_container() -> None:
 
         return set_names
 
+    def write(proc_fd: int, path: str, value: str) -> None:
+        with open(os.open(path, os.O_WRONLY, dir_fd=proc_fd), "w", encoding="utf-8") as file:
+            file.write(value)
+
     _replace("barque.runtime.init", "_set_names", make)
+    _replace("barque.runtime.init", "write_proc", lambda _: write)
 
 
 def _trust_null() -> None:

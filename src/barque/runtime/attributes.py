@@ -14,6 +14,7 @@ from typing import NamedTuple
 from barque.cgroups import lists
 from barque.errors import FailedPrecondition, InvalidArgument
 from barque.kernel import scheduling
+from barque.kernel.procfs import write_proc
 from barque.models import oci
 
 _POLICIES = {
@@ -91,20 +92,13 @@ class Attributes(NamedTuple):
     def apply_labels(self, proc_fd: int) -> None:
         """Say under which AppArmor profile and SELinux label execve shall run the program.
 
-        ``proc_fd`` is a procfs of our own. Raises OSError.
+        ``proc_fd`` is a procfs of our own. Raises as ``write_proc``.
         """
         if self.apparmor_profile:
-            _write_attribute(proc_fd, "apparmor/exec", f"exec {self.apparmor_profile}")
+            profile = f"exec {self.apparmor_profile}"
+            write_proc(proc_fd, "thread-self/attr/apparmor/exec", profile)
         if self.selinux_label:
-            _write_attribute(proc_fd, "exec", self.selinux_label)
-
-
-def _write_attribute(proc_fd: int, name: str, value: str) -> None:
-    fd = os.open(f"thread-self/attr/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc_fd)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+            write_proc(proc_fd, "thread-self/attr/exec", self.selinux_label)
 
 
 def plan_attributes(process: oci.Process, linux: oci.Linux | None) -> Attributes:

@@ -17,7 +17,8 @@ from barque.models.launch import ExecLaunch
 from barque.runtime.attributes import plan_attributes
 from barque.runtime.checks import check_process
 from barque.runtime.command.console import check_console, hand_over
-from barque.runtime.command.create import check_preserved, preserved, write_pid_file
+from barque.runtime.command.creation import check_preserved, preserved, write_pid_file
+from barque.runtime.command.filters import prepare_filter
 from barque.runtime.command.follow import Duties, Process, StartError, follow, spawn
 from barque.runtime.command.listener import send_listener
 from barque.runtime.command.state import Container, class_of_service
@@ -88,6 +89,7 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
         console_socket=options.console_socket,
     )
     record = container.record
+    prepare_filter(container.store.root, record.spec.linux.seccomp)
     launch = ExecLaunch(
         process=process,
         seccomp=record.spec.linux.seccomp,
