@@ -112,6 +112,11 @@ JUSTIFIED = (
     ),
     Justified(
         "theirs",
+        r": File name too long$",
+        "a path may be longer than one system call takes: it is made step by step",
+    ),
+    Justified(
+        "theirs",
         r": (Cannot (open|mknod|mkfifo|(create symlink|hard link) to .*): File exists|"
         r"Cannot (open|unlink): (Is a directory|Directory not empty)|Cannot open$)",
         "the last of a name wins, also over a directory that is not empty",

@@ -185,7 +185,7 @@ class ContainerFiles:
         self,
         ref: str,
         path: str,
-        stream: AsyncIterator[bytes],
+        stream: AsyncGenerator[bytes],
         *,
         keep_kinds: bool = False,
         as_user: bool = False,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 from barque.errors import BarqueError, InvalidArgument
@@ -129,12 +130,13 @@ async def run_in_thread(
 
 
 async def run_fed(
-    stream: AsyncIterator[bytes], work: Callable[[Feed, threading.Event], _T], name: str
+    stream: AsyncGenerator[bytes], work: Callable[[Feed, threading.Event], _T], name: str
 ) -> _T:
     """Run ``work`` in a thread of its own on what ``stream`` gives.
 
-    Returns its result when ``work`` has ended, even if the stream has not. A failure of the
-    stream is raised inside ``work`` as InvalidArgument, so that it cleans up by itself.
+    Returns its result when ``work`` has ended, even if the stream has not, which is closed. A
+    failure of the stream is raised inside ``work`` as InvalidArgument, so that it cleans up by
+    itself.
     """
     feed = Feed()
 
@@ -149,9 +151,10 @@ async def run_fed(
 
     async def pump() -> None:
         try:
-            async for chunk in stream:
-                if not await feed.put(bytes(chunk)):
-                    return
+            async with aclosing(stream):
+                async for chunk in stream:
+                    if not await feed.put(bytes(chunk)):
+                        return
         except Exception as error:  # noqa: BLE001 whatever a transport raises
             feed.end(InvalidArgument(f"the upload broke off: {str(error) or type(error).__name__}"))
         else:

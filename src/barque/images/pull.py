@@ -395,7 +395,7 @@ class Pulls:
         size = layer.descriptor.size
         failure: BaseException | None = None
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def pieces() -> AsyncGenerator[bytes]:
             nonlocal failure
             told = time.monotonic()
             received = blob.resumed_bytes

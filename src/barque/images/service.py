@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -227,7 +227,7 @@ class ImageService:
 
     async def import_image(
         self,
-        stream: AsyncIterator[bytes],
+        stream: AsyncGenerator[bytes],
         *,
         repo: str = "",
         tag: str = "",
@@ -285,11 +285,10 @@ class ImageService:
             if base is not None:
                 self._catalog.get(base.id)  # it may have been removed meanwhile
             layers = [assembly.hold_layer(row) for row in base.layers] if base else []
-            async with assembly.pack(key, changes, base.chain_id if base else "") as packing:
-                await packing.written
-                if packed is not None:
-                    await packed()
-                layer = await assembly.keep_layer(packing)
+            member = await assembly.pack(key, changes)
+            if packed is not None:
+                await packed()
+            layer = await assembly.keep_layer(member, base.chain_id if base else "")
             diff_ids = [row.diff_id for row in layers]
             if layer is not None:
                 layers.append(layer)
@@ -319,22 +318,24 @@ class ImageService:
         return self._catalog.images[image_id]
 
     async def load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str = ""
-    ) -> AsyncIterator[dict[str, Any]]:
+        self, stream: AsyncGenerator[bytes], *, quiet: bool, platform: str = ""
+    ) -> AsyncGenerator[dict[str, Any]]:
         """Load all images of an archive (docker's or OCI layout, compressed or not).
 
         Gives the objects of docker's progress stream; a failure is the last of them, and
         nothing was loaded then. Close the iterator to give up.
         """
         try:
-            async for line in self._load(stream, quiet=quiet, platform=platform):
-                yield line
+            lines = self._load(stream, quiet=quiet, platform=platform)
+            async with aclosing(lines):
+                async for line in lines:
+                    yield line
         except BarqueError as error:
             yield {"errorDetail": {"message": str(error)}, "error": str(error)}
 
     async def _load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str
-    ) -> AsyncIterator[dict[str, Any]]:
+        self, stream: AsyncGenerator[bytes], *, quiet: bool, platform: str
+    ) -> AsyncGenerator[dict[str, Any]]:
         wanted = parse_platform(platform) if platform else get_host()
         async with self._assemble() as assembly:
             archive = await assembly.stage(stream)
@@ -344,9 +345,10 @@ class ImageService:
                 if image is not None and assembly.is_whole(image):
                     assembly.add_tags(image.id, plan.tags)
                 else:
-                    async for line in self._load_image(assembly, plan):
-                        if not quiet:
-                            yield line
+                    async with aclosing(self._load_image(assembly, plan)) as lines:
+                        async for line in lines:
+                            if not quiet:
+                                yield line
             loaded = [(ImageId(plan.config.digest), plan.tags) for plan in planned]
             former = dict(self._catalog.references)
             assembly.register()
@@ -366,7 +368,7 @@ class ImageService:
 
     async def _load_image(
         self, assembly: Assembly, plan: PlannedImage
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any]]:
         content = plan.config.read(self._content)
         config = decode_config(content)
         diff_ids = config.rootfs.diff_ids

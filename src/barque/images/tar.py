@@ -148,11 +148,19 @@ class Source:
             return data
         return b"".join(bytes(piece) for piece in self._available(size))
 
-    def pieces(self, size: int) -> Iterator[memoryview]:
+    def pieces(self, size: int) -> Iterable[memoryview]:
         """Give exactly ``size`` bytes as views, valid until the next one is asked for.
 
         Raises InvalidArgument if the stream ends before.
         """
+        start, end = self._at, self._at + size
+        if end <= len(self._chunk):
+            self._at = end
+            self.position += size
+            return (memoryview(self._chunk)[start:end],)
+        return self._split(size)
+
+    def _split(self, size: int) -> Iterator[memoryview]:
         left = size
         for piece in self._available(size):
             left -= len(piece)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -51,6 +52,8 @@ _OPAQUE = b"trusted.overlay.opaque"
 _OVERLAY_XATTRS = b"trusted.overlay."
 _OPAQUE_NAME = b".wh..opq"
 _CAPABILITY = b"security.capability"
+_PLAIN = re.compile(rb"[^/.][^/]{0,254}(?:/[^/.][^/]{0,254})*/?")
+"""A name that is clean, but for a slash at its end."""
 
 
 class Whiteouts(enum.Enum):
@@ -312,11 +315,12 @@ class Layer:
         self._times[b""] = entry.mtime_ns
 
     def _make_file(self, directory: int, base: bytes, entry: Entry, source: Source) -> None:
+        permissions = entry.mode & 0o777
         try:
-            fd = os.open(base, _NEW_FILE, 0o600, dir_fd=directory)
+            fd = os.open(base, _NEW_FILE, permissions, dir_fd=directory)
         except FileExistsError:
             self._clear(directory, base)
-            fd = os.open(base, _NEW_FILE, 0o600, dir_fd=directory)
+            fd = os.open(base, _NEW_FILE, permissions, dir_fd=directory)
         try:
             if entry.extents is None:
                 if entry.size:
@@ -466,9 +470,16 @@ class Layer:
         os.utime(base, ns=times, dir_fd=directory, follow_symlinks=False)
 
     def _set_attributes(self, fd: int, entry: Entry) -> None:
-        """Set owner, mode and attributes, in the order in which none undoes another."""
-        os.fchown(fd, entry.uid, entry.gid)
-        os.fchmod(fd, entry.mode)
+        """Set owner, mode and attributes, in the order in which none undoes another.
+
+        What is right already is left: asking is cheaper than a change of the inode.
+        """
+        status = os.fstat(fd)
+        if status.st_uid != entry.uid or status.st_gid != entry.gid:
+            os.fchown(fd, entry.uid, entry.gid)
+            os.fchmod(fd, entry.mode)
+        elif stat.S_IMODE(status.st_mode) != entry.mode:
+            os.fchmod(fd, entry.mode)
         if entry.xattrs:
             self._set_xattrs(fd, entry)
 
@@ -669,6 +680,10 @@ def clean(name: bytes, limits: Limits | None = None) -> bytes:
     InvalidArgument for a name that is too long or too deep.
     """
     limits = limits or _LIMITS
+    if len(name) <= _CALL_BYTES and _PLAIN.fullmatch(name):  # nearly all are
+        name = name.rstrip(b"/")
+        if name.count(b"/") < limits.depth:
+            return name
     if len(name) > limits.path_bytes:
         raise InvalidArgument(
             f"invalid layer: the name {show(name)}… has {len(name)} bytes, "
