@@ -583,3 +583,8 @@ def explained(reference: Reference) -> Iterator[None]:
         if error.is_missing and error.code != "BLOB_UNKNOWN":
             raise NotFound(f"manifest for {reference.familiar} not found: {error}") from error
         raise
+    except Damaged as error:
+        raise Damaged(
+            f"{error}: {reference.familiar} cannot be used. Try again; if it stays, the registry's "
+            "copy is damaged, or something on the way to it changes what is sent"
+        ) from error

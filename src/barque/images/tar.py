@@ -43,6 +43,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """More than one system call takes: such paths are made step by step."""
     long_name_bytes: int = 64 << 20
     """Of all names and links together, what is longer than 255 bytes: names are remembered."""
+    remembered: int = 1_000_000
+    """Entries, where each must be remembered until the end: some 200 bytes of memory each."""
     depth: int = 1024
     """Components of a path."""
     extents: int = 100_000

@@ -170,7 +170,16 @@ class Layer:
             case _:
                 self._make_special(directory, base, entry)
         if self._whiteouts is Whiteouts.DELETE:
-            self._created.add((self._inodes[directory], base))
+            self._note(self._inodes[directory], base)
+
+    def _note(self, directory: int, base: bytes) -> None:
+        """Remember what this layer has brought: whiteouts do not concern it."""
+        self._created.add((directory, base))
+        if len(self._created) > self._limits.remembered:
+            raise InvalidArgument(
+                f"the layer has more than the {self._limits.remembered} entries that can be "
+                "unpacked where the storage driver copies layers: use the storage driver overlay"
+            )
 
     def _check_kind(self, directory: int, base: bytes, name: bytes, entry: Entry) -> None:
         """Refuse to make a directory of a file that is there, or a file of a directory."""
@@ -280,7 +289,7 @@ class Layer:
             os.fchmod(below, _NEW_PARENT_MODE)
             self._inherit(path, below)
             if self._whiteouts is Whiteouts.DELETE:
-                self._created.add((os.fstat(fd).st_ino, component))
+                self._note(os.fstat(fd).st_ino, component)
         except BaseException:
             os.close(below)
             raise
