@@ -437,6 +437,6 @@ def test_a_layer_of_gnu_tar_is_unpacked_as_gnu_tar_does(tmp_path: Path) -> None:
 def test_what_is_remembered_of_a_copied_layer_is_bounded(tmp_path: Path) -> None:
     archive = make_tar([("file", "a/1", "x"), ("file", "2", "x")])
     unpack(archive, tmp_path / "enough", Whiteouts.DELETE, limits=Limits(remembered=3))
-    with pytest.raises(InvalidArgument, match="more than the 2 entries .* storage driver overlay"):
+    with pytest.raises(InvalidArgument, match=r"more than the 2 entries .* storage driver overlay"):
         unpack(archive, tmp_path / "few", Whiteouts.DELETE, limits=Limits(remembered=2))
     unpack(archive, tmp_path / "overlay", Whiteouts.OVERLAY, limits=Limits(remembered=2))

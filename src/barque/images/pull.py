@@ -374,6 +374,8 @@ class Pulls:
             try:
                 try:
                     await asyncio.wait([receiving, unpacking], return_when=asyncio.FIRST_EXCEPTION)
+                    if download.failed:  # which unpacking may have heard of first
+                        await asyncio.wait([receiving])
                 finally:
                     await end_all([receiving, unpacking])
                 # Unpacking fails, too, where the download does: the download knows better why.

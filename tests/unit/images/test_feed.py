@@ -8,7 +8,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from barque.images.feed import Feed, run_fed
+from barque.errors import Unavailable
+from barque.images.feed import Feed, run_bounded, run_fed
+from support.waiting import wait_until
 
 
 class Source:
@@ -72,3 +74,35 @@ def test_a_stream_is_closed_when_the_work_fails() -> None:
         assert source.closed
 
     asyncio.run(run())
+
+
+def test_a_call_that_does_not_come_back_is_left_behind() -> None:
+    comes_back = threading.Event()
+    discarded: list[int] = []
+
+    def work() -> int:
+        comes_back.wait()
+        return 7
+
+    async def run() -> None:
+        with pytest.raises(Unavailable, match="the disk has not answered for 0 s"):
+            await run_bounded(work, "test", "the disk", discarded.append, timeout_s=0.01)
+        task = asyncio.ensure_future(run_bounded(work, "test", "the disk", discarded.append))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert discarded == []
+        comes_back.set()
+        assert await run_bounded(work, "test", "the disk", discarded.append) == 7
+
+    asyncio.run(run())
+    wait_until(lambda: discarded == [7, 7], "what came too late is given back")
+
+
+def test_a_call_that_fails() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(run_bounded(fail, "test", "the disk"))
