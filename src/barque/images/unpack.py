@@ -509,15 +509,33 @@ class Layer:
                 ) from error
 
     def _clear(self, directory: int, base: bytes) -> None:
-        """Remove what stands in the way of an entry."""
+        """Remove what stands in the way of an entry.
+
+        Not a link by which the entry's own directory was reached: readers differ in where the
+        entry is then, and some of them fail.
+        """
         remove_tree(directory, base)
         keep = directory, self._inodes.get(directory)
         path = next(path for path, fd in self._directories.items() if fd == directory)
+        if not self._leads_to(path, directory):
+            raise InvalidArgument(
+                f"invalid layer: {show(path + b'/' + base)} replaces a link on its own way"
+            )
         del self._directories[path]
         self._forget_directories()
         self._directories[path] = keep[0]
         if keep[1] is not None:
             self._inodes[directory] = keep[1]
+
+    def _leads_to(self, path: bytes, directory: int) -> bool:
+        try:
+            fd = _open_inside(self._root, path, _DIRECTORY)
+        except KernelError:
+            return False
+        try:
+            return os.path.samestat(os.fstat(fd), os.fstat(directory))
+        finally:
+            os.close(fd)
 
     # Whiteouts
 
