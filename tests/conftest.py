@@ -12,6 +12,11 @@ from support import rootfs
 from support.engine import Engine, docker_cli_is_here, dockerd_is_here, open_barqued, open_dockerd
 
 
+def pytest_configure() -> None:
+    """Let the files that tests make have the usual modes: other users walk to some of them."""
+    os.umask(0o022)
+
+
 @pytest.fixture(scope="session")
 def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BusyBox root file system, as a tar archive."""
@@ -20,7 +25,9 @@ def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return rootfs.write_busybox_tar(tmp_path_factory.mktemp("busybox") / "rootfs.tar")
 
 
-def _require_root_and_cli() -> None:
+@pytest.fixture(scope="session")
+def may_run_engines() -> None:
+    """What tests need that start an engine and talk to it by the stock command line."""
     if os.geteuid():
         pytest.skip("needs root: starts an engine")
     if not docker_cli_is_here():
@@ -28,27 +35,24 @@ def _require_root_and_cli() -> None:
 
 
 @pytest.fixture(scope="session")
-def barqued(busybox_tar: Path) -> Iterator[Engine]:
+def barqued(may_run_engines: None, busybox_tar: Path) -> Iterator[Engine]:
     """A private barqued with the image ``busybox``, for tests that leave no container."""
-    _require_root_and_cli()
     with open_barqued() as engine:
         engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
         yield engine
 
 
 @pytest.fixture(scope="session")
-def barqued_as_docker(busybox_tar: Path) -> Iterator[Engine]:
+def barqued_as_docker(may_run_engines: None, busybox_tar: Path) -> Iterator[Engine]:
     """A private barqued that allows what docker allows, to be compared with dockerd."""
-    _require_root_and_cli()
     with open_barqued(configuration={"default-capabilities": "docker"}) as engine:
         engine.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox")
         yield engine
 
 
 @pytest.fixture(scope="session")
-def dockerd(busybox_tar: Path) -> Iterator[Engine]:
+def dockerd(may_run_engines: None, busybox_tar: Path) -> Iterator[Engine]:
     """A private dockerd with the image ``busybox``, to compare with."""
-    _require_root_and_cli()
     if not dockerd_is_here():
         pytest.skip("needs dockerd: install docker.io")
     with open_dockerd() as engine:

@@ -96,6 +96,7 @@ def test_a_user_may_listen_on_port_80(barque: Engine) -> None:
     assert ":1" in output
 
 
+@pytest.mark.usefixtures("may_run_engines")
 def test_daemon_json_says_otherwise(busybox_tar: Path, tmp_path: Path) -> None:
     profile = tmp_path / "profile.json"
     profile.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')

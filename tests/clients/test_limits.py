@@ -23,7 +23,7 @@ from support.loop import losetup_is_here, open_loop_device
 from support.waiting import wait_until
 
 MIB = 1 << 20
-ATTEMPTS = 6
+ATTEMPTS = 15
 BUSY = ("sh", "-c", "while :; do :; done")
 ALLOCATE = ("dd", "if=/dev/zero", "of=/dev/null", f"bs={100 * MIB}", "count=1")
 
@@ -55,7 +55,7 @@ def cpu_ns(engine: Engine, *ids: str) -> list[int]:
     return [stats(engine, id_)["cpu_stats"]["cpu_usage"]["total_usage"] for id_ in ids]
 
 
-def measure_cpu(engine: Engine, *ids: str, seconds: float = 5.0) -> list[float]:
+def measure_cpu(engine: Engine, *ids: str, seconds: float = 2.0) -> list[float]:
     """Return the processors' worth that each container uses over some seconds."""
     begin, before = time.monotonic(), cpu_ns(engine, *ids)
     time.sleep(seconds)

@@ -40,7 +40,7 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Engine]:
+def own(may_run_engines: None) -> Iterator[Engine]:
     """An engine whose images nobody else builds on."""
     with open_barqued() as engine:
         yield engine

@@ -50,7 +50,7 @@ def engine(request: pytest.FixtureRequest, busybox_tar: Path) -> Iterator[Engine
 @pytest.fixture(autouse=True)
 def no_leaks(engine: Engine) -> Iterator[None]:
     engine.docker("run", "--rm", "busybox", "true")
-    before = census.take(engine)
+    before = census.take_at_rest(engine)
     yield
     if engine.process is None:
         engine.start()

@@ -535,7 +535,7 @@ class TestEngine:
     def test_nothing_is_left(self, engine: Engine) -> None:
         engine.docker("network", "create", "census")
         run(engine, "true", "--network", "census")
-        before = census.take(engine)
+        before = census.take_at_rest(engine)
         for flags in (("--network", "census"), ("--network", "none"), ("-v", "/data"), ("-it",)):
             if flags != ("-it",):
                 run(engine, "true", *flags)

@@ -52,7 +52,7 @@ def engine(busybox_tar: Path, marks: Path) -> Iterator[Engine]:
 def no_leaks(engine: Engine, marks: Path) -> Iterator[None]:
     for mark in ("began", "made"):
         (marks / mark).unlink(missing_ok=True)
-    before = census.take()
+    before = census.take_at_rest()
     yield
     engine.remove_containers()
     assert census.settle(before) == []

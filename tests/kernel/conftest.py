@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.bundle import Runtime
-from support.census import settle, take
+from support.census import settle, take_at_rest
 from support.rootfs import busybox_is_here, write_busybox_tar
 from support.shims import make_root
 
@@ -29,7 +29,7 @@ def oci_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def runtime(tmp_path: Path, oci_root: Path) -> Iterator[Runtime]:
     """``barque-runtime`` and a bundle; nothing may be left of what it has made."""
-    before = take()
+    before = take_at_rest()
     made = Runtime(tmp_path, oci_root)
     yield made
     made.close()

@@ -5,7 +5,6 @@ The machine's own programs are bound into busybox containers, so nothing is inst
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def archive(barqued: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_leaks(barqued: Engine, archive: Path) -> Iterator[None]:
     """After every test all containers go, and nothing of them or of what was in them stays."""
     barqued.docker("run", "--rm", "busybox", "true")  # what the first one makes is no leak
-    before = census.take(barqued)
+    before = census.take_at_rest(barqued)
     yield
     barqued.remove_containers()
     assert census.settle(before, barqued) == []
@@ -189,8 +188,7 @@ def test_orphans_are_reaped(barqued: Engine, start: Start) -> None:
     inner = start()
     for _ in range(5):
         inner.run("sh", "-c", "sleep 0.1 & exit 0")
-    time.sleep(0.3)
-    assert "defunct" not in inner.run("ps", "-ef")
+    wait_until(lambda: "sleep" not in inner.run("ps", "-ef"), "the orphans have ended, are reaped")
 
 
 def test_names_of_the_network_around(barqued: Engine, start: Start) -> None:

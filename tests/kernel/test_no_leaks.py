@@ -24,7 +24,7 @@ def _run(engine: Engine, count: int, *arguments: str, code: int = 0) -> None:
 def _leaks(engine: Engine, work: Callable[[], None]) -> list[str]:
     """Return what ``work`` leaves behind, after a first container has warmed the engine up."""
     _run(engine, AT_ONCE, "busybox", "true")
-    before = census.take(engine)
+    before = census.take_at_rest(engine)
     work()
     return census.settle(before, engine)
 

@@ -218,7 +218,8 @@ def test_a_pull_that_is_given_up_leaves_only_what_came_of_blobs(
 
     asyncio.run(test())
     assert store.images.list() == []
-    assert store.leftovers() in ([], [f"partial-{digest(LARGE).removeprefix('sha256:')}"])
+    parts = {f"partial-{digest(blob).removeprefix('sha256:')}" for blob in (BASE, LARGE, TOP)}
+    assert set(store.leftovers()) <= parts
     store.content.drop_partials()
     assert store.leftovers() == []
 

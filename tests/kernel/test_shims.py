@@ -24,6 +24,7 @@ from support.rootfs import busybox_is_here, write_busybox_tar
 from support.scale import scaled
 from support.shims import CGROUP_PARENT, Harness, client, make_root, read_all, read_until
 from support.shims import run as run_with
+from support.waiting import until
 
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="makes namespaces and mounts: needs root"),
@@ -236,16 +237,13 @@ def test_terminal(run: Runner) -> None:
         await h.host.resize(ContainerId("tty"), None, 30, 100)
         await loop.sock_sendall(ours, b"stty size\n")
         await read_until(ours, b"30 100\r\n")
-        await loop.sock_sendall(ours, b"sleep 100\n")
-        await asyncio.sleep(0.2)
+        await loop.sock_sendall(ours, b"sh -c 'echo asleep; exec sleep 100'\n")
+        await read_until(ours, b"asleep\r\n")
         await loop.sock_sendall(ours, b"\x03echo alive\n")
         await read_until(ours, b"alive\r\n")
         await loop.sock_sendall(ours, b"\x10\x11")
         await read_all(ours)
-        async with asyncio.timeout(10):
-            while not h.detached:
-                await asyncio.sleep(0.01)
-        assert h.detached == ["tty"]
+        await until(lambda: h.detached == ["tty"], "it is told that the client has gone")
         again, theirs = client(stdin=True)
         await h.host.attach(ContainerId("tty"), theirs)
         await loop.sock_sendall(again, b"exit 7\n")
@@ -295,11 +293,12 @@ def test_a_new_engine_finds_what_runs_and_what_has_ended(run: Runner, tmp_path: 
         script = "i=0; while [ $i -lt 50 ]; do echo $i; i=$((i+1)); sleep 0.02; done; exit 4"
         target = LogTarget(path=str(log))
         await h.start("stay", h.launch("stay", ["sleep", "100"]))
-        await h.exec("stay", "open", ["sh", "-c", "sleep 1; exit 6"])
+        exec_pid = await h.exec("stay", "open", ["sh", "-c", "sleep 1; exit 6"])
         await h.start("gone", h.launch("gone", ["sh", "-c", script]), log=target)
         h.host.close()
-        await asyncio.sleep(2.5)
         host = h.new_host()
+        await until(lambda: not os.path.exists(f"/proc/{exec_pid}"), "the exec has ended")
+        await until(lambda: host.find_exit(ContainerId("gone")) is not None, "so has the other")
         state = await host.reconnect(ContainerId("stay"))
         assert state is not None
         assert state.execs["open"].exit_code == 6

@@ -73,8 +73,8 @@ def test_what_an_exec_leaves_running_cannot_keep_its_client(run: Runner) -> None
         writers = "for i in 1 2 3 4 5 6 7 8; do cat /dev/zero & done; sleep 0.3; exit 3"
         await h.exec("flood", "x", ["sh", "-c", writers], theirs)
         reading = asyncio.ensure_future(read_all(ours))
-        assert await asyncio.wait_for(h.exec_exit("x"), 5) == 3
-        await asyncio.wait_for(reading, 5)
+        assert await h.exec_exit("x") == 3
+        await asyncio.wait_for(reading, 20)
         await h.host.signal(ContainerId("flood"), signal.SIGKILL)
         assert (await h.exit("flood")).code == 137
 

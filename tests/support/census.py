@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from barque.shim.spawner import READY
 from support.engine import Engine
+from support.waiting import wait_until
 
 SETTLE_S = 15.0
 
@@ -66,6 +68,28 @@ def take(engine: Engine | None = None) -> Census:
             found["child of the engine"] = Counter(_descendants(engine.pid))
             found["descriptor"] = Counter(_descriptors(engine.pid))
     return Census(found)
+
+
+def take_at_rest(engine: Engine | None = None) -> Census:
+    """Take one to compare with, once what engines do beside their work is done.
+
+    Shims for the next containers are made while the one before runs, and have their namespaces
+    a moment later. SQLite keeps the descriptor of what folded the log, for the next time.
+    """
+    taken: list[Census] = []
+
+    def rests() -> bool:
+        taken.append(take(engine))
+        found = taken[-1].found
+        shims = found["process"]["barque-shim"]  # two processes for each that waits
+        ready = found["network namespace"]["of a waiting shim"]
+        folded = (
+            found.get("descriptor", Counter())[f"{engine.data_root}/barque.db"] if engine else 2
+        )
+        return shims % (2 * READY) == 0 and ready == shims // 2 and folded >= 2
+
+    wait_until(rests, "the engines' next shims are ready, the log was folded")
+    return taken[-1]
 
 
 def settle(

@@ -22,6 +22,7 @@ from barque.models import oci
 from barque.models.api import HostConfig, RestartPolicy, Ulimit
 from support.fake_shims import Bench, running_engine, settle
 from support.spec import make_record
+from support.waiting import until
 
 MIB = 1 << 20
 SWAP_TOO_SMALL = (
@@ -175,15 +176,13 @@ def test_memory_running_out_is_told_while_the_container_goes_on(tmp_path: Path) 
         containers = bench.engine.containers
         id_ = await bench.make("sleep")
         await containers.start(id_)
-        await asyncio.sleep(0.2)
+        await until(lambda: bool(bench.host.world.tasks[id_].notices), "it is watched")
         assert not containers.get(id_).state.oom_killed
         bench.host.world.run_out_of_memory(id_)
-        await asyncio.sleep(0.2)
-        assert containers.get(id_).state.oom_killed
+        await until(lambda: containers.get(id_).state.oom_killed, "it is recorded")
         assert containers.get(id_).state.running
         bench.host.world.run_out_of_memory(id_)
-        await asyncio.sleep(0.2)
-        assert bench.seen.count("container oom") == 2
+        await until(lambda: bench.seen.count("container oom") == 2, "it is told again")
         bench.host.world.end(id_, 137, oom=True)
         await settle()
         assert bench.seen.count("container oom") == 2, "told already"
@@ -201,9 +200,9 @@ def test_an_oom_killer_that_is_off(tmp_path: Path) -> None:
         containers = bench.engine.containers
         id_ = await bench.make("sleep")
         await containers.start(id_)
-        await asyncio.sleep(0.2)
+        await until(lambda: bool(bench.host.world.tasks[id_].notices), "it is watched")
         bench.host.world.run_out_of_memory(id_, killed=False)
-        await asyncio.sleep(0.2)
+        await until(lambda: "container oom" in bench.seen, "it is told")
         assert bench.seen.count("container oom") == 1
         assert not containers.get(id_).state.oom_killed
         await containers.kill(id_, "KILL")
