@@ -17,21 +17,20 @@ from typing import Self
 import msgspec
 
 from barque.content.digests import digest_bytes
-from barque.content.store import ContentStore, Ingest
+from barque.content.store import Ingest
 from barque.errors import AlreadyExists, InvalidArgument
 from barque.images.archive import Archive, Member
-from barque.images.catalog import Catalog, get_blobs
+from barque.images.catalog import get_blobs
 from barque.images.feed import run_fed, run_in_thread
-from barque.images.garbage import UNPACK_KEY, Garbage, Lease
+from barque.images.garbage import UNPACK_KEY, Lease
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.pack import pack_changes
 from barque.images.record import Image, decode_config, extend_chain
 from barque.images.reference import Reference
-from barque.images.tar import Limits
+from barque.images.storage import Storage
 from barque.models.ids import Digest, ImageId
 from barque.models.image import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest
 from barque.snapshots.changes import Changes
-from barque.snapshots.contract import Snapshotter
 from barque.snapshots.views import open_view
 from barque.store.images import ImageRow, LayerRow
 
@@ -42,19 +41,12 @@ EMPTY_DIFF_ID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10
 class Assembly:
     """One operation that makes images. An async context manager; use it on the loop."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        content: ContentStore,
-        snapshotter: Snapshotter,
-        garbage: Garbage,
-        limits: Limits,
-    ) -> None:
-        self._catalog = catalog
-        self._content = content
-        self._snapshotter = snapshotter
-        self._limits = limits
-        self._lease = Lease(garbage)
+    def __init__(self, storage: Storage) -> None:
+        self._catalog = storage.catalog
+        self._content = storage.content
+        self._snapshotter = storage.snapshotter
+        self._limits = storage.limits
+        self._lease = Lease(storage.garbage)
         self._cleanup = ExitStack()
         self._layers: dict[str, LayerRow] = {}
         self._images: list[tuple[ImageRow, ImageConfig]] = []

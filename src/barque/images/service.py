@@ -21,6 +21,7 @@ from barque.images.platform import get_host, parse_platform
 from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
 from barque.images.reference import Reference, parse_reference, parse_tag_target
 from barque.images.removal import Removal, Users
+from barque.images.storage import Storage
 from barque.images.tar import Limits
 from barque.models.ids import ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
@@ -68,10 +69,11 @@ class ImageService:
         registries: RegistryConfig | None = None,
     ) -> None:
         self._content = content
-        self._snapshotter = snapshotter
-        self._limits = limits or Limits()
         self._catalog = Catalog(database, content)
         self._garbage = Garbage(self._catalog, content, snapshotter)
+        self._storage = Storage(
+            self._catalog, content, snapshotter, self._garbage, limits or Limits()
+        )
         self._registries = registries or RegistryConfig()
         self._exchange: Exchange | None = None
         self.listener: Listener = _ignore
@@ -162,11 +164,7 @@ class ImageService:
         from barque.images.checking import ImageCheck  # noqa: PLC0415 rarely used
 
         check = ImageCheck(
-            self._catalog,
-            self._content,
-            self._snapshotter,
-            self._garbage,
-            self._limits,
+            self._storage,
             deep=deep,
             repair=repair,
             holders=holders,
@@ -200,14 +198,7 @@ class ImageService:
             from barque.images.pull import Pulls  # noqa: PLC0415
             from barque.images.push import Pushes  # noqa: PLC0415
 
-            pulls = Pulls(
-                self._catalog,
-                self._content,
-                self._snapshotter,
-                self._garbage,
-                limits=self._limits,
-                config=self._registries,
-            )
+            pulls = Pulls(self._storage, self._registries)
             pushes = Pushes(self._catalog, self._content, self._garbage, self._registries)
             self._exchange = Exchange(pulls, pushes, self._registries, self._tell)
         return self._exchange
@@ -221,9 +212,7 @@ class ImageService:
         # Not before it is needed: decompressors and parsers cost an idle engine memory.
         from barque.images.assembly import Assembly  # noqa: PLC0415
 
-        return Assembly(
-            self._catalog, self._content, self._snapshotter, self._garbage, self._limits
-        )
+        return Assembly(self._storage)
 
     async def import_image(
         self,
@@ -491,7 +480,7 @@ class ImageService:
     def _measure(self) -> int:
         return sum(
             snapshot.size_bytes
-            for snapshot in self._snapshotter.walk()
+            for snapshot in self._storage.snapshotter.walk()
             if snapshot.kind == "committed"
         )
 
