@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support import rootfs
 from support.engine import Engine, docker_cli_is_here, dockerd_is_here, open_barqued, open_dockerd
+
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", _patient)
+settings.register_profile("same", _patient, derandomize=True, database=None)
+settings.load_profile("same")
 
 
 def pytest_configure() -> None:

@@ -32,9 +32,6 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
 
 @settings(
     max_examples=60,
-    derandomize=True,
-    deadline=None,
-    database=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

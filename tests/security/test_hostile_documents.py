@@ -57,9 +57,6 @@ def drawn(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]
     """Set how much is drawn; the same every time."""
     return settings(
         max_examples=examples,
-        derandomize=True,
-        deadline=None,
-        database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

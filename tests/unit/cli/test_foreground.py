@@ -70,7 +70,7 @@ def _frame(stream: int, payload: bytes) -> bytes:
     return bytes((stream, 0, 0, 0)) + struct.pack(">I", len(payload)) + payload
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     frames=st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=40)), max_size=30),
     sizes=st.lists(st.integers(1, 50), min_size=1, max_size=20),

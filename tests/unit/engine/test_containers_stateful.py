@@ -171,4 +171,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestContainers = Machine.TestCase
-TestContainers.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestContainers.settings = settings(max_examples=25, stateful_step_count=25)

@@ -86,7 +86,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     STEPS,
     st.integers(1, 4),
@@ -115,7 +115,7 @@ def test_reading_equals_the_model(
         files.close()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(STEPS, st.integers(2, 4), st.booleans(), st.sets(st.integers(0, 24)))
 def test_following_loses_and_doubles_nothing(
     steps: list[Step], keep: int, compress: bool, looks: set[int]

@@ -64,7 +64,7 @@ def test_the_default_profile(call: Call, expected: bool) -> None:
     second=WORDS,
     given_=st.lists(WORDS, min_size=6, max_size=6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_conditions(operator: str, index: int, value: int, second: int, given_: list[int]) -> None:
     if operator == "SCMP_CMP_MASKED_EQ":
         second &= value
