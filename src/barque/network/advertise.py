@@ -60,13 +60,24 @@ def _checksum(data: bytes) -> int:
 
 
 class Advertiser:
-    """Works in the network namespace in which it is first used.
+    """Works in the network namespace in which it is opened.
 
     What cannot be told is logged: the others find out by themselves, later.
     """
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Be ready to announce. Idempotent. Raises KernelError."""
+        if self._socket is not None:
+            return
+        try:
+            # Protocol 0: it receives nothing.
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        except OSError as error:
+            raise KernelError("socket", error.errno or 0, "AF_PACKET") from error
+        self._socket.setblocking(False)
 
     def correct(self, bridge: str, mac: str, addresses: Iterable[str]) -> None:
         """Let the host, where it knows one of ``addresses`` on ``bridge``, know it at ``mac``."""
@@ -80,13 +91,11 @@ class Advertiser:
                     _log.info("%s: the host's neighbour %s: %s", bridge, address, error)
 
     def announce(self, bridge: str, mac: str, addresses: Iterable[str]) -> None:
-        """Tell everybody on ``bridge`` that ``addresses`` are at ``mac``."""
+        """Tell everybody on ``bridge`` that ``addresses`` are at ``mac``. To be opened before."""
+        if self._socket is None:
+            return
         for address in addresses:
             try:
-                if self._socket is None:
-                    # Protocol 0: it receives nothing.
-                    self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-                    self._socket.setblocking(False)
                 self._socket.sendto(announcement(mac, address), (bridge, 0))
             except OSError as error:
                 _log.info("%s: nobody is told of %s: %s", bridge, address, error)

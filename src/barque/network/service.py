@@ -194,8 +194,9 @@ class Networks:
                         remove_interface(port)
 
     def _watch(self) -> None:
-        """Mend what others take away: rules, bridges. Idempotent."""
+        """Mend what others take away: rules, bridges. Be ready to announce. Idempotent."""
         self._firewall.watch()
+        self._advertiser.open()
         if self._links is None:
             self._links = LinkMonitor()
             asyncio.get_running_loop().add_reader(self._links.fileno(), self._on_removals)
