@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support import rootfs
 from support.engine import Engine, docker_cli_is_here, dockerd_is_here, open_barqued, open_dockerd
 
 
 def pytest_configure() -> None:
-    """Let the files that tests make have the usual modes: other users walk to some of them."""
+    """Let the files that tests make have the usual modes: other users walk to some of them.
+
+    Hypothesis has no deadline for an example: a busy machine is no failure.
+    """
     os.umask(0o022)
+    settings.register_profile("barque", deadline=None)  # timing decides no test
+    settings.load_profile("barque")
 
 
 @pytest.fixture(scope="session")
