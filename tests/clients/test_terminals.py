@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
+from contextlib import suppress
 
 import pytest
 
 from support.engine import Engine
 from support.terminal import Terminal
-from support.waiting import wait_until
 
 PROMPT = r"# (\x1b\[6n)?"
 
@@ -21,6 +20,20 @@ def _open(engine: Engine, *arguments: str, rows: int = 24, columns: int = 80) ->
 
 def _state(engine: Engine, container: str) -> str:
     return engine.docker("inspect", "-f", "{{.State.Status}}", container)
+
+
+def _expect_size(terminal: Terminal, size: str) -> None:
+    """The command line sends a size a moment after the start, or after a change."""
+    terminal.type(f'until [ "$(stty size)" = "{size}" ]; do sleep 0.05; done; echo it is $((1))\n')
+    terminal.expect(r"it is 1\r\n")
+    terminal.expect(PROMPT)
+
+
+def _interrupt_what_runs(terminal: Terminal) -> None:
+    terminal.type("sh -c 'echo runs $((1)); exec sleep 1000'\n")
+    terminal.expect(r"runs 1\r\n")
+    terminal.type("\x03")
+    terminal.expect(PROMPT)
 
 
 def test_a_shell_from_beginning_to_end(engine: Engine) -> None:
@@ -36,13 +49,9 @@ def test_a_shell_from_beginning_to_end(engine: Engine) -> None:
 def test_the_size_and_its_changes(engine: Engine) -> None:
     with _open(engine, "run", "--rm", "-it", "busybox", "sh", rows=31, columns=97) as terminal:
         terminal.expect(PROMPT)
-        time.sleep(0.3)  # the command line sends the first size after the start
-        terminal.type("stty size\n")
-        terminal.expect(r"31 97\r\n")
+        _expect_size(terminal, "31 97")
         terminal.resize(40, 120)
-        time.sleep(0.3)
-        terminal.type("stty size\n")
-        terminal.expect(r"40 120\r\n")
+        _expect_size(terminal, "40 120")
         terminal.type("exit\n")
         assert terminal.wait() == 0
 
@@ -58,10 +67,7 @@ def test_the_size_is_there_from_the_first_moment(barqued: Engine) -> None:
 def test_control_c_interrupts_what_runs(engine: Engine) -> None:
     with _open(engine, "run", "--rm", "-it", "busybox", "sh") as terminal:
         terminal.expect(PROMPT)
-        terminal.type("sleep 1000\n")
-        time.sleep(0.3)
-        terminal.type("\x03")
-        terminal.expect(PROMPT)
+        _interrupt_what_runs(terminal)
         terminal.type("echo $?; exit\n")
         terminal.expect(r"130\r\n")
         assert terminal.wait() == 0
@@ -98,7 +104,9 @@ def test_detach_and_attach_again(engine: Engine, flags: tuple[str, ...], keys: s
 def test_several_clients_see_the_same(engine: Engine) -> None:
     engine.docker("run", "-dit", "--name", "c1", "busybox", "sh")
     with _open(engine, "attach", "c1") as first, _open(engine, "attach", "c1") as second:
-        time.sleep(0.3)
+        for number, terminal in enumerate((first, second)):  # what is heard is attached
+            terminal.type(f"echo heard$(({number}))\n")
+            terminal.expect(rf"heard{number}\r\n")
         first.type("echo one$((1))\n")
         first.expect(r"one1\r\n")
         second.expect(r"one1\r\n")
@@ -114,17 +122,13 @@ def test_exec_on_a_terminal(engine: Engine) -> None:
     engine.docker("run", "-d", "--name", "c1", "busybox", "sleep", "1000")
     with _open(engine, "exec", "-it", "c1", "sh", rows=35, columns=101) as terminal:
         terminal.expect(PROMPT)
-        time.sleep(0.3)
-        terminal.type("stty size; tty\n")
-        terminal.expect(r"35 101\r\n/dev/pts/\d\r\n")
-        terminal.type("sleep 1000\n")
-        time.sleep(0.3)
-        terminal.type("\x03")
-        terminal.expect(PROMPT)
+        _expect_size(terminal, "35 101")
+        terminal.type("tty\n")
+        terminal.expect(r"/dev/pts/\d\r\n")
+        _interrupt_what_runs(terminal)
         terminal.resize(20, 60)
-        time.sleep(0.3)
-        terminal.type("stty size; exit 6\n")
-        terminal.expect(r"20 60\r\n")
+        _expect_size(terminal, "20 60")
+        terminal.type("exit 6\n")
         assert terminal.wait() == 6
     assert _state(engine, "c1") == "running"
 
@@ -145,13 +149,16 @@ def test_a_terminal_needs_one(engine: Engine) -> None:
 
 
 def test_signals_reach_an_attached_container(engine: Engine) -> None:
-    script = 'trap "exit 9" TERM; echo up; while :; do sleep .1; done'
+    script = 'trap "exit 9" TERM; while :; do echo up; sleep .1; done'
     engine.docker("run", "-d", "--name", "c1", "busybox", "sh", "-c", script)
-    wait_until(lambda: engine.docker("logs", "c1") == "up", "the container is up")
     with subprocess.Popen(
-        ["docker", "attach", "c1"], env=engine.client_environment(), stdin=subprocess.DEVNULL
+        ["docker", "attach", "c1"],
+        env=engine.client_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     ) as process:
-        time.sleep(0.5)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n", "it is attached"
         process.send_signal(signal.SIGTERM)
         try:
             assert process.wait(15) == 9
@@ -160,14 +167,18 @@ def test_signals_reach_an_attached_container(engine: Engine) -> None:
 
 
 def test_signals_are_kept_from_it_if_asked(engine: Engine) -> None:
-    engine.docker("run", "-d", "--name", "c1", "busybox", "sleep", "1000")
+    script = "while :; do echo up; sleep .1; done"
+    engine.docker("run", "-d", "--name", "c1", "busybox", "sh", "-c", script)
     with subprocess.Popen(
         ["docker", "attach", "--sig-proxy=false", "c1"],
         env=engine.client_environment(),
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     ) as process:
-        time.sleep(0.5)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n", "it is attached"
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        with suppress(subprocess.TimeoutExpired):  # it may go on, or leave the container alone
+            process.wait(0.5)
         process.kill()
     assert _state(engine, "c1") == "running"

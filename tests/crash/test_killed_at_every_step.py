@@ -11,8 +11,8 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -91,10 +91,11 @@ class Mortal:
     def has_died(self) -> bool:
         """Tell whether the engine kills itself, as it does within moments or never."""
         assert self.engine.process is not None
-        deadline = time.monotonic() + 10
-        while self.engine.process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        return self.engine.process.poll() is not None
+        try:
+            self.engine.process.wait(30)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def list_steps(self) -> Counter[str]:
         """Return the steps since the engine was armed, which it is no more, and their numbers."""

@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from barque.kernel.netlink import Netlink, add_address, add_bridge, set_link
 from barque.models.api import HostConfig, NetworkRequest, PortBinding
 from barque.models.container import ContainerRecord
@@ -32,6 +34,10 @@ from support.world import ip, make_outside
 
 pytestmark = [needs_root, needs_nft]
 
+needs_tun = pytest.mark.skipif(
+    not Path("/dev/net/tun").exists(), reason="needs /dev/net/tun: makes a tap interface"
+)
+
 BRIDGE = "tbq7x"
 PORT = 7777
 BLOCK = os.urandom(1 << 20)
@@ -42,18 +48,18 @@ def find_no_container(ref: str) -> ContainerRecord:
     raise AssertionError(f"no container is looked up here: {ref}")
 
 
-def blocks() -> Iterator[bytes]:
-    for number in range(BLOCKS):
+def blocks(count: int) -> Iterator[bytes]:
+    for number in range(count):
         yield BLOCK[number:] + BLOCK[:number]
 
 
 @functools.cache
-def checksum() -> int:
-    return functools.reduce(lambda seen, block: zlib.crc32(block, seen), blocks(), 0)
+def checksum(count: int) -> int:
+    return functools.reduce(lambda seen, block: zlib.crc32(block, seen), blocks(count), 0)
 
 
-def send(client_fd: int, server_fd: int, address: str, port: int = PORT) -> None:
-    """Send 200 MiB over a TCP connection and assert that just these arrive."""
+def send(client_fd: int, server_fd: int, address: str, port: int, count: int) -> None:
+    """Send so many MiB over a TCP connection and assert that just these arrive."""
     with entered(server_fd):
         server = socket.create_server(("0.0.0.0", PORT))
     with entered(client_fd):
@@ -66,7 +72,7 @@ def send(client_fd: int, server_fd: int, address: str, port: int = PORT) -> None
 
         def push() -> None:
             with client:
-                for block in blocks():
+                for block in blocks(count):
                     client.sendall(block)
 
         sender = threading.Thread(target=push)
@@ -78,7 +84,7 @@ def send(client_fd: int, server_fd: int, address: str, port: int = PORT) -> None
                 received += len(data)
                 seen = zlib.crc32(data, seen)
         sender.join()
-    assert (received, seen) == (BLOCKS * len(BLOCK), checksum())
+    assert (received, seen) == (count * len(BLOCK), checksum(count))
 
 
 def sizes(namespace_fd: int) -> dict[str, int]:
@@ -137,6 +143,7 @@ def test_big_packets_arrive_whole_wherever_they_go(tmp_path: Path) -> None:
         assert sizes(namespaces["three"])["eth0"] == big
         assert here["uplink"] == usual
         namespaces["nested"] = nest(namespaces["one"], host, addresses["one"])
+        count = BLOCKS if usual else BLOCKS // 10
         before = drops(namespaces)  # of the first seconds of interfaces that nobody hears yet
         for client, server, address, port in (
             ("host", "one", addresses["one"], PORT),
@@ -153,10 +160,42 @@ def test_big_packets_arrive_whole_wherever_they_go(tmp_path: Path) -> None:
             ("host", "nested", "10.99.0.2", PORT),
             ("nested", "host", "10.177.83.1", PORT),
         ):
-            await asyncio.to_thread(send, namespaces[client], namespaces[server], address, port)
+            await asyncio.to_thread(
+                send, namespaces[client], namespaces[server], address, port, count
+            )
         assert drops(namespaces) == before
 
     asyncio.run(run())
+
+
+@needs_tun
+@isolated
+def test_a_bridge_to_which_somebody_adds_a_port_that_takes_less(tmp_path: Path) -> None:
+    """The kernel makes the bridge's packets smaller again, and containers start all the same."""
+    del tmp_path
+    host = current_namespace()
+    with Netlink() as netlink:
+        netlink.execute(add_bridge(BRIDGE))
+        netlink.execute(set_link(netlink.index(BRIDGE), up=True))
+    namespaces = []
+    for number in (2, 3):
+        namespaces.append(new_namespace())
+        interface = Interface(
+            name="eth0",
+            host_name=f"vethbig{number}",
+            bridge=BRIDGE,
+            mac=f"02:00:00:00:00:0{number}",
+            addresses=[f"10.177.83.{number}/24"],
+            gso_in_bytes=BIG_TCP_BYTES,
+        )
+        with entered(namespaces[-1]):
+            configure([interface], host)
+        usual = sizes(host)["lo"]
+        if number == 2:
+            assert sizes(host)[BRIDGE] == (BIG_TCP_BYTES if usual else 0)
+            ip(host, "tuntap add tap0 mode tap", f"link set tap0 master {BRIDGE}")
+        assert sizes(host)[BRIDGE] == usual
+    send(namespaces[0], namespaces[1], "10.177.83.3", PORT, BLOCKS // 10)
 
 
 def nest(inside: int, host: int, address: str) -> int:

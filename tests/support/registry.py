@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -101,12 +102,23 @@ def run_distribution(root: Path) -> Iterator[str]:
 
 @contextmanager
 def run_own(root: Path, *flags: str) -> Iterator[str]:
-    """Run ``barque registry serve`` on ``root``."""
-    port = _free_port()
+    """Run ``barque registry serve`` on ``root``, at a port that it chooses and tells."""
     program = str(Path(sys.executable).with_name("barque"))
-    command = [program, "registry", "serve", "--addr", f"127.0.0.1:{port}", *flags, str(root)]
-    with _running(command, port) as address:
-        yield address
+    with subprocess.Popen(
+        [program, "registry", "serve", "--addr", "127.0.0.1:0", *flags, str(root)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], 30)[0], f"{program} does not listen"
+            port = process.stdout.readline().strip().rpartition(":")[2]
+            assert port.isdigit(), f"{program} ended"
+            yield f"localhost:{port}"
+        finally:
+            process.terminate()
 
 
 class Shelf:

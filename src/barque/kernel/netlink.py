@@ -82,6 +82,7 @@ IFLA_NET_NS_FD = 28
 IFLA_EXT_MASK = 29
 IFLA_NUM_TX_QUEUES = 31
 IFLA_NUM_RX_QUEUES = 32
+IFLA_LINK_NETNSID = 37
 IFLA_GSO_IPV4_MAX_SIZE = 63
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
@@ -154,6 +155,8 @@ class Link(NamedTuple):
     """Index of the bridge it is a port of, or 0."""
     gso_max_bytes: int = 0
     """See ``set_link``; 0 before Linux 6.3."""
+    reaches_out: bool = False
+    """Its parent, or its other end, is in another network namespace."""
 
 
 class Address(NamedTuple):
@@ -709,6 +712,7 @@ def _parse_link(payload: bytes) -> Link:
         mac=attributes.get(IFLA_ADDRESS, b"").hex(":"),
         master=_number(attributes.get(IFLA_MASTER, b"")),
         gso_max_bytes=_number(attributes.get(IFLA_GSO_IPV4_MAX_SIZE, b"")),
+        reaches_out=IFLA_LINK_NETNSID in attributes,
     )
 
 

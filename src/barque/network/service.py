@@ -83,6 +83,7 @@ from barque.network.namespaces import (
     open_socket,
     remove_inside,
     remove_interface,
+    remove_strangers,
     set_ways,
     wire_namespace,
 )
@@ -111,8 +112,9 @@ class _Place:
     resolver: Resolver | None = None
     namespace_fd: int = -1
     """Of the container's network namespace, where something is done in it now and then."""
-    resolving: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a resolver's sockets are opened inside: port 53 leads to those opened last."""
+    inside: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while interfaces are made inside, or the sockets of a resolver opened: port 53 leads to
+    those opened last."""
 
 
 class Networks:
@@ -685,18 +687,47 @@ class Networks:
     def needs_namespace(self, id: ContainerId) -> bool:  # noqa: A002 - the Engine API's word
         """Whether ``resume`` has something to do in a container that was taken over."""
         place = self._places.get(id)
-        return place is not None and place.resolver is None and is_named(place.asked)
+        named = place is not None and place.resolver is None and is_named(place.asked)
+        return named or (place is not None and bool(self._list_parented()))
 
     async def resume(self, record: ContainerRecord, namespace_fd: int) -> None:
         """Resolve names again for a container that an earlier engine started.
 
-        Takes the descriptor of its network namespace.
+        An interface that the earlier engine made, but did not come to record, is removed. Takes
+        the descriptor of its network namespace.
         """
-        place = self._places.get(record.id)
-        if place is None:
-            os.close(namespace_fd)
-        else:
-            await self._open_resolver(record, place, namespace_fd)
+        async with AsyncExitStack() as undo:
+            undo.callback(os.close, namespace_fd)
+            place = self._places.get(record.id)
+            if place is None:
+                return
+            await self._remove_strangers(record, place, namespace_fd)
+            if is_named(place.asked):
+                await self._open_resolver(record, place, os.dup(namespace_fd))
+
+    async def _remove_strangers(
+        self, record: ContainerRecord, place: _Place, namespace_fd: int
+    ) -> None:
+        """Do inside what ``_unplug_strangers`` does for bridges in the host."""
+        subnets = [
+            ip_network(pool.subnet) for network in self._list_parented() for pool in network.ipam
+        ]
+        if not subnets:
+            return
+        async with place.inside:
+            known = [
+                address
+                for _, endpoint in place.asked
+                for address in (endpoint.ip_address, endpoint.global_ipv6_address)
+                if address
+            ]
+            work = partial(remove_strangers, os.dup(namespace_fd), known, subnets)
+            for name in await call_in_thread(work):
+                _log.warning("container %s: removed the leftover %s", record.id[:12], name)
+
+    def _list_parented(self) -> Sequence[NetworkRecord]:
+        """Return the networks whose interfaces are seen inside of containers only."""
+        return [network for network in self._catalog.list() if network.parent]
 
     async def _open_resolver(
         self, record: ContainerRecord, place: _Place, namespace_fd: int
@@ -706,7 +737,7 @@ class Networks:
         A container that an earlier engine started may be connected while it is resumed.
         """
         try:
-            async with place.resolving:
+            async with place.inside:
                 if place.resolver is None:
                     work = partial(open_resolver, os.dup(namespace_fd))
                     sockets = await call_in_thread(work, ResolverSockets.close)
@@ -743,7 +774,8 @@ class Networks:
             after = list_ways(place.asked)
             changed = [way for way in after if way not in before]
             work = partial(add_interface, namespace_fd, interface, changed, named=bool(name))
-            await call_in_thread(work)
+            async with place.inside:
+                await call_in_thread(work)
             undo.push_async_callback(self._unplug, network, joined, namespace_fd)
             self._check_there(record, place)
             if after != before:

@@ -26,6 +26,7 @@ _POLICIES = {
     "SCHED_IDLE": 5,
     "SCHED_DEADLINE": 6,
 }
+_DEADLINE, _RESET_ON_FORK = 6, 0x01
 _REAL_TIME = frozenset({"SCHED_FIFO", "SCHED_RR"})
 _SCHEDULER_FLAGS = {
     "SCHED_FLAG_RESET_ON_FORK": 0x01,
@@ -74,6 +75,19 @@ class Attributes(NamedTuple):
             scheduling.set_memory_policy(*self.memory_policy)
         if self.personality is not None:
             scheduling.set_personality(self.personality)
+
+    def passed_on(self) -> Attributes:
+        """Those that a fork passes on: not SCHED_DEADLINE, nor what is reset by it."""
+        if self.scheduler is None:
+            return self
+        policy, flags, *_ = self.scheduler
+        inherited = policy != _DEADLINE and not flags & _RESET_ON_FORK
+        return self if inherited else self._replace(scheduler=None)
+
+    def apply_rest(self, pid: int) -> None:
+        """Set the others for the process ``pid``. Raises KernelError."""
+        if self.scheduler is not None and self.passed_on().scheduler is None:
+            scheduling.set_scheduler(*self.scheduler, pid=pid)
 
     def apply_labels(self, proc_fd: int) -> None:
         """Say under which AppArmor profile and SELinux label execve shall run the program.

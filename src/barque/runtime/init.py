@@ -164,6 +164,9 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     os.close(proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
+    os.setsid()
+    if process.terminal:
+        terminal.control()
     lifecycle = io.lifecycle
     execute(
         process,

@@ -29,6 +29,8 @@ class Script:
         self._listener.bind(str(path))
         self._listener.listen()
         self._path = str(path)
+        self.closed = threading.Semaphore(0)
+        """Released with each connection that was closed."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -48,6 +50,7 @@ class Script:
                     self.received.append(request)
                     for byte in answer if len(answer) < 2000 else [answer]:
                         connection.sendall(bytes([byte]) if isinstance(byte, int) else byte)
+            self.closed.release()
 
     def close(self) -> None:
         self._thread.join(10)
@@ -113,7 +116,7 @@ def test_answers_without_body(script: Start, status: int) -> None:
 def test_an_idle_connection_that_has_been_closed_is_replaced(script: Start) -> None:
     client, server = script([OK], [OK])
     assert client.get("/a") == {}
-    server._thread.join(0.05)  # the first connection is closed by now
+    assert server.closed.acquire(timeout=10)
     assert client.get("/b") == {}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from barque.errors import Conflict, InvalidArgument, NotFound
 from barque.models.api import ExecConfig
 from barque.models.ids import ExecId
 from support.fake_shims import Bench, running_engine, settle
+from support.waiting import until
 
 
 def play(tmp_path: Path, scenario: Callable[[Bench], Awaitable[None]]) -> None:
@@ -94,7 +96,7 @@ def test_refusals(tmp_path: Path) -> None:
 def test_execs_end_with_their_container_and_are_forgotten_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execs, "KEPT_S", 0.05)
+    monkeypatch.setattr(execs, "KEPT_S", 0.5)
 
     async def scenario(bench: Bench) -> None:
         service = bench.engine.execs
@@ -107,9 +109,14 @@ def test_execs_end_with_their_container_and_are_forgotten_later(
         assert service.get(running).exit_code == 137
         with pytest.raises(NotFound, match="No such container"):
             await start(bench, waiting)
-        await asyncio.sleep(0.08)
-        for exec_id in (running, waiting):
-            with pytest.raises(NotFound):
-                service.get(exec_id)
+
+        def are_forgotten() -> bool:
+            for exec_id in (running, waiting):
+                with suppress(NotFound):
+                    service.get(exec_id)
+                    return False
+            return True
+
+        await until(are_forgotten, "both are forgotten")
 
     play(tmp_path, scenario)

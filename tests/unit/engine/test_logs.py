@@ -61,18 +61,19 @@ def play(tmp_path: Path, scenario: Callable[[Follower], Awaitable[None]]) -> Non
 
 async def follow_over_rotation(follower: Follower) -> None:
     follower.write("old")
-    following = asyncio.ensure_future(follower.follow(tail=0))
-    await asyncio.sleep(0.05)
-    follower.write("1")
+    follower.write("last")
+    following = asyncio.ensure_future(follower.follow(tail=1))
     await follower.until_found(1)
+    follower.write("1")
+    await follower.until_found(2)
     follower.write("2")
     follower.path.rename(f"{follower.path}.1")
     follower.write("3")
-    await follower.until_found(3)
+    await follower.until_found(4)
     follower.write("4")
     follower.handle.halt()
     await asyncio.wait_for(following, 5)
-    assert follower.found == ["1", "2", "3", "4"]
+    assert follower.found == ["last", "1", "2", "3", "4"]
 
 
 def test_follow_until_the_container_has_ended(tmp_path: Path) -> None:

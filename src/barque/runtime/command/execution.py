@@ -14,6 +14,7 @@ from barque.errors import Conflict, InvalidArgument
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ExecLaunch
+from barque.runtime.attributes import plan_attributes
 from barque.runtime.checks import check_process
 from barque.runtime.command.console import check_console, hand_over
 from barque.runtime.command.creation import check_preserved, preserved, write_pid_file
@@ -98,7 +99,10 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
         memory_policy=record.spec.linux.memory_policy,
     )
 
+    attributes = plan_attributes(process, None)
+
     def tell(started: Process) -> Process:
+        attributes.apply_rest(started.pid)
         if (service := class_of_service(record)) is not None:
             service.join(started.pid)
         if options.pid_file:
@@ -118,7 +122,7 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
             gate = ExecGate(reporter)
             run_exec(lambda: launch, ExecIo(reporter, stdio, init.pidfd, console, kept, gate))
 
-        pid, pidfd, reports = spawn(0, {"pid": init.pidfd}, child)
+        pid, pidfd, reports = spawn(0, {}, child)
         return follow(pid, pidfd, reports, Duties(_asks_nothing, _asks_nothing, pass_on, tell))
 
 
