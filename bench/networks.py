@@ -20,6 +20,7 @@ PORT = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
 NETWORK = "bench"
 NEIGHBOURS = (10, 100, 500)
 ATTACH_LIMIT_MS = 8.0
+PORT_LIMIT = 1.3
 LEAST_MS = 0.01
 """What is shown where the difference is lost in noise."""
 SLEEP = {"Image": IMAGE, "Cmd": ["sleep", "60"]}
@@ -38,6 +39,22 @@ def _start(target: EngineTarget, host: dict[str, Any]) -> float:
     finally:
         connection.close()
     return 1000 * elapsed
+
+
+def _port_factor(target: EngineTarget) -> float:
+    """Return how many times longer a start takes with a published port than without.
+
+    Of medians; who is first takes turns.
+    """
+    hosts = ({"NetworkMode": "bridge", "PortBindings": PORT}, {"NetworkMode": "bridge"})
+    times: tuple[list[float], list[float]] = ([], [])
+    order = [0, 1]
+    for _ in range(2 * ROUNDS):
+        for which in order:
+            times[which].append(_start(target, hosts[which]))
+        order.reverse()
+    published, plain = (statistics.median(samples) for samples in times)
+    return published / plain
 
 
 def _connect(target: EngineTarget) -> float:
@@ -69,11 +86,16 @@ def measure(subjects: Subjects) -> list[Measurement]:
         measurement = Measurement(name, "ms", goal=Goal("dockerd", 10))
         interleave(subjects.sample_engines(partial(_start, host=host)), measurement, ROUNDS)
         measurements.append(measurement)
+    factor = Measurement(
+        "start with a published port beside without", "times", goal=Goal(limit=PORT_LIMIT)
+    )
+    for target in subjects.engines:
+        factor.add(target.name, _port_factor(target))
     joining = Measurement("join a network while running", "ms", goal=Goal("dockerd", 5))
     interleave(subjects.sample_engines(_connect), joining, ROUNDS)
     for target in subjects.engines:
         target.engine.docker("network", "rm", NETWORK)
-    return [*measurements, joining]
+    return [*measurements, factor, joining]
 
 
 def measure_attach(subjects: Subjects) -> list[Measurement]:

@@ -350,6 +350,7 @@ def test_where_ports_are_published_by_default(engine: Engine) -> None:
         (("--subnet", "10.219.1.0/33"), "10.219.1.0/33"),
         (("-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated"), "internal network"),
         (("-o", "com.docker.network.bridge.gateway_mode_ipv4=odd"), "odd"),
+        (("--subnet", "10.219.1.0/24", "--subnet", "10.219.2.0/24"), "support multiple subnets"),
     ],
 )
 def test_networks_that_cannot_be(engine: Engine, flags: tuple[str, ...], text: str) -> None:

@@ -10,7 +10,7 @@ import lzma
 import os
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +135,8 @@ def test_an_empty_stream_is_an_empty_layer(store: Store) -> None:
     assert image.size == 0
 
 
-def broken(content: bytes) -> AsyncIterator[bytes]:
-    async def give() -> AsyncIterator[bytes]:
+def broken(content: bytes) -> AsyncGenerator[bytes]:
+    async def give() -> AsyncGenerator[bytes]:
         yield content
         raise ConnectionResetError("gone")
 
@@ -173,7 +173,7 @@ def test_an_import_that_breaks_off_leaves_nothing(store: Store) -> None:
 def test_bad_options_are_refused_before_anything_is_read(
     store: Store, options: dict[str, Any]
 ) -> None:
-    async def never() -> AsyncIterator[bytes]:
+    async def never() -> AsyncGenerator[bytes]:
         raise AssertionError("was read")
         yield b""
 
@@ -187,7 +187,7 @@ def test_bad_options_are_refused_before_anything_is_read(
     [b"", BASE[:600], gzip.compress(make_tar([("file", "f", os.urandom(99_999))]))[:50_000]],
 )
 def test_an_import_that_is_given_up_leaves_nothing(store: Store, content: bytes) -> None:
-    async def stall() -> AsyncIterator[bytes]:
+    async def stall() -> AsyncGenerator[bytes]:
         if content:
             yield content
         await asyncio.sleep(3600)
@@ -207,7 +207,7 @@ def test_an_import_that_is_given_up_leaves_nothing(store: Store, content: bytes)
 def test_a_bad_archive_is_refused_while_the_client_still_sends(
     store: Store, compress: Callable[[bytes], bytes]
 ) -> None:
-    async def stall() -> AsyncIterator[bytes]:
+    async def stall() -> AsyncGenerator[bytes]:
         yield compress(make_tar([("symlink", ".", "/etc")]) + os.urandom(100_000))[:60_000]
         await asyncio.sleep(3600)
 
@@ -389,7 +389,7 @@ def test_a_load_that_is_given_up_leaves_nothing(store: Store) -> None:
         async for line in lines:
             assert line["status"] == "Loading layer"
             break
-        await lines.aclose()  # type: ignore[attr-defined]
+        await lines.aclose()
 
     asyncio.run(give_up())
     assert store.leftovers() == []

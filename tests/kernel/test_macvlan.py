@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from barque.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from barque.kernel.netlink import Netlink
@@ -219,6 +220,36 @@ def test_connect_and_disconnect_while_running(tmp_path: Path) -> None:
         assert now.networks["lan"].ip_address != one.ip_address, "it is not used again at once"
         assert scene.reaches("outside", "one", now.networks["lan"].ip_address)
         scene.networks.close()
+
+    run(check())
+
+
+@macvlan
+@isolated
+def test_what_an_engine_made_that_was_killed_before_it_recorded_it_is_removed(
+    tmp_path: Path,
+) -> None:
+    async def check() -> None:
+        scene = Scene(tmp_path)
+        await scene.networks.setup()
+        await scene.create("lan", "macvlan", options=UPLINK, **AT)
+        await scene.create("more", "macvlan", "192.0.3.0/24", options=UPLINK, internal=True)
+        joined = scene.start("one", "lan")
+        inside = scene.inside["one"]
+        recorded = structs.replace(scene.records["one"], networks={"lan": joined})
+        await scene.networks.connect(recorded, "more", EndpointSettings(), os.dup(inside))
+        with entered(inside):
+            assert devices() == {"lo", "eth0", "eth1"}
+        scene.networks.close()  # and the record does not say that it is on two
+        for _ in range(2):
+            again = scene.open()
+            await again.setup([recorded])
+            assert again.needs_namespace(recorded.id)
+            await again.resume(recorded, os.dup(inside))
+            with entered(inside):
+                assert devices() == {"lo", "eth0"}
+            again.close()
+        assert scene.reaches("outside", "one", joined.ip_address)
 
     run(check())
 

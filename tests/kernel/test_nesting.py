@@ -15,6 +15,8 @@ from support.engine import Engine, dockerd_is_here
 from support.nesting import Inner, machine_binds
 from support.waiting import wait_until
 
+HYBRID = "/sys/fs/cgroup/unified"
+
 UNPRIVILEGED = (
     "--cap-add=SYS_ADMIN",
     "--cap-add=NET_ADMIN",
@@ -279,6 +281,23 @@ def test_systemd_as_the_first_process(
     wait_until(lambda: barqued.cli(*state).stdout.strip() in up, "systemd has started again", 60)
     barqued.cli("exec", "vm", "systemctl", "poweroff")
     barqued.docker("wait", "vm")
+
+
+@pytest.mark.skipif(not Path(HYBRID).is_dir(), reason="needs version 2 beside version 1")
+def test_systemd_makes_its_groups_of_version_2_below_the_containers_own(
+    barqued: Engine, systemd_image: str
+) -> None:
+    """It may mount them all: what it sees of them begins with its container."""
+    before = {path.name for path in Path(HYBRID).iterdir()}
+    _boot(barqued, systemd_image, "--privileged", "--cgroupns", "private")
+    barqued.docker("exec", "vm", "true")
+    there = {path.name for path in Path(HYBRID).iterdir()}
+    inside = barqued.docker("exec", "vm", "sh", "-c", "ls -d /sys/fs/cgroup/unified/*.scope")
+    _stop_in_order(barqued)
+    barqued.docker("rm", "vm")
+    assert "init.scope" in inside
+    assert not {"init.scope", "system.slice", "user.slice"} & (there - before)
+    assert {path.name for path in Path(HYBRID).iterdir()} == before
 
 
 def test_systemd_is_stopped_by_its_signal_without_any_option(

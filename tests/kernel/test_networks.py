@@ -6,9 +6,13 @@ import asyncio
 import os
 import socket
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from dnslib import DNSRecord
+from msgspec import structs
 
 from barque.errors import Conflict, FailedPrecondition, KernelError, NotFound
 from barque.kernel.netlink import (
@@ -20,11 +24,21 @@ from barque.kernel.netlink import (
     add_veth,
     set_link,
 )
-from barque.models.api import ContainerConfig, EndpointSettings, HostConfig
+from barque.models.api import (
+    ContainerConfig,
+    EndpointIpamConfig,
+    EndpointSettings,
+    HostConfig,
+    Ipam,
+    IpamPool,
+    NetworkRequest,
+)
 from barque.models.container import ContainerRecord
 from barque.models.launch import Interface
+from barque.network.advertise import announcement
 from barque.network.attachment import Attachment, clear_endpoints
 from barque.network.config import AddressPool, NetworkConfig
+from barque.network.namespaces import remove_interface
 from barque.network.service import Networks
 from barque.runtime.network import configure
 from barque.store.database import Database
@@ -70,10 +84,13 @@ def run_in(namespace_fd: int, attachment: Attachment, host_fd: int) -> None:
 
 def connects(client_fd: int, server_fd: int, address: str, timeout_s: float = 5) -> str | None:
     """Whether a TCP connection comes about: the client's address as the server sees it."""
+    family, any_address = (socket.AF_INET, "0.0.0.0")
+    if ":" in address:
+        family, any_address = (socket.AF_INET6, "::")
     with entered(server_fd):
-        server: socket.socket = socket.create_server(("0.0.0.0", 7777))
+        server: socket.socket = socket.create_server((any_address, 7777), family=family)
     with entered(client_fd):
-        client = socket.socket()
+        client = socket.socket(family)
     with server, client:
         client.settimeout(timeout_s)
         server.settimeout(timeout_s)
@@ -81,9 +98,9 @@ def connects(client_fd: int, server_fd: int, address: str, timeout_s: float = 5)
             client.connect((address, 7777))
         except OSError:
             return None
-        accepted, (peer, _) = server.accept()
+        accepted, peer = server.accept()
         accepted.close()
-        return str(peer)
+        return str(peer[0])
 
 
 def make_outside(host_fd: int) -> int:
@@ -357,6 +374,132 @@ def test_files(tmp_path: Path) -> None:
     )
     assert (of_host / "hosts").read_bytes() == Path("/etc/hosts").read_bytes()
     assert (of_host / "hostname").read_text() == f"{socket.gethostname()}\n"
+
+
+async def resolve(namespace_fd: int, name: str) -> list[str]:
+    """Ask as a program in the container does; return the addresses."""
+    loop = asyncio.get_running_loop()
+    with entered(namespace_fd):
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with asking:
+        asking.setblocking(False)
+        async with asyncio.timeout(5):
+            await loop.sock_sendto(asking, DNSRecord.question(name).pack(), ("127.0.0.11", 53))
+            answer = DNSRecord.parse(await loop.sock_recv(asking, 1500))
+    return [str(record.rdata) for record in answer.rr]
+
+
+@isolated
+def test_who_gets_the_address_of_another_is_reached_at_once(tmp_path: Path) -> None:
+    """Although host and neighbour have just talked to the one before, at another MAC address."""
+    host = current_namespace()
+
+    async def run() -> None:
+        networks = open_networks(tmp_path)
+        await networks.setup()
+        pool = IpamPool(subnet="10.178.9.0/24")
+        pool6 = IpamPool(subnet="fd17:9::/64")
+        await networks.create(
+            NetworkRequest(name="own", enable_ipv6=True, ipam=Ipam(config=[pool, pool6]))
+        )
+        neighbour = new_namespace()
+        run_in(neighbour, networks.attach(container("1", mode="own")), host)
+        fixed = EndpointIpamConfig(ipv4_address="10.178.9.9", ipv6_address="fd17:9::9")
+        endpoints = {"own": EndpointSettings(ipam_config=fixed)}
+        macs = set()
+        for digit in "234":
+            record = container(digit, mode="own", networks=endpoints)
+            attachment = networks.attach(record)
+            macs.add(attachment.networks["own"].mac_address)
+            inside = new_namespace()
+            run_in(inside, attachment, host)
+            networks.advertise(record.id)
+            await asyncio.sleep(0.1)
+            for client in (host, neighbour):
+                assert connects(client, inside, "10.178.9.9", timeout_s=2), digit
+                assert connects(client, inside, "fd17:9::9", timeout_s=2), digit
+            networks.release(record.id)
+            remove_interface(attachment.interfaces[0].host_name)
+            os.close(inside)
+        assert len(macs) == 3
+
+    asyncio.run(run())
+
+
+@isolated
+def test_neighbours_are_told_as_often_as_is_asked(tmp_path: Path) -> None:
+    host = current_namespace()
+
+    async def run() -> None:
+        networks = open_networks(tmp_path)
+        await networks.setup()
+        option = "com.docker.network.advertise_addr_"
+        heard = {}
+        for count, expected in (("", 1), ("0", 0), ("3", 3)):
+            name = f"own{count}"
+            options = {f"{option}nmsgs": count, f"{option}ms": "100"} if count else {}
+            await networks.create(NetworkRequest(name=name, options=options))
+            neighbour = new_namespace()
+            there = networks.attach(container("1", mode=name))
+            run_in(neighbour, there, host)
+            assert connects(host, neighbour, there.networks[name].ip_address)  # it hears
+            with entered(neighbour):
+                ears = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+            ears.setblocking(False)
+            record = container("2", mode=name)
+            attachment = networks.attach(record)
+            run_in(new_namespace(), attachment, host)
+            endpoint = attachment.networks[name]
+            wanted = announcement(endpoint.mac_address, endpoint.ip_address)
+            frames: list[bytes] = []
+
+            def listen(
+                ears: socket.socket = ears, wanted: bytes = wanted, frames: list[bytes] = frames
+            ) -> int:
+                with suppress(BlockingIOError):
+                    while True:
+                        frames.append(ears.recv(2048))
+                return sum(frame.startswith(wanted) for frame in frames)
+
+            networks.advertise(record.id)
+            until = time.monotonic() + 10
+            while listen() < expected and time.monotonic() < until:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)  # another one would have been sent by now
+            heard[count] = listen()
+            ears.close()
+            networks.release(record.id)
+        assert heard == {"": 1, "0": 0, "3": 3}
+
+    asyncio.run(run())
+
+
+@isolated
+def test_a_container_that_is_connected_while_it_is_resumed_resolves_names(tmp_path: Path) -> None:
+    async def run() -> None:
+        first = open_networks(tmp_path)
+        await first.setup()
+        for name in ("own", "other"):
+            await first.create(NetworkRequest(name=name))
+        record = container("1", mode="own", running=True)
+        attachment = first.attach(record)
+        record = structs.replace(record, networks=attachment.networks)
+        inside = await first.open_namespace(record, attachment)
+        assert inside is not None
+        inside = os.dup(inside)
+        first.close()
+        for _ in range(20):
+            networks = open_networks(tmp_path)
+            await networks.setup([record])
+            await asyncio.gather(
+                networks.connect(record, "other", EndpointSettings(), os.dup(inside)),
+                networks.resume(record, os.dup(inside)),
+            )
+            assert await resolve(inside, "c1.own") == [attachment.networks["own"].ip_address]
+            await networks.disconnect(record, "other", os.dup(inside), lambda now: now)
+            networks.close()
+
+    asyncio.run(run())
 
 
 @isolated

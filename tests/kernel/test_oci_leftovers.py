@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,62 @@ def test_a_hook_may_take_its_own_time(runtime: Runtime, tmp_path: Path) -> None:
     slow = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 1; echo done > /tmp/slow"]}
     runtime.spec["hooks"] = {"startContainer": [slow]}
     assert runtime.run("cat /tmp/slow; rm /tmp/slow") == (0, ["done"])
+
+
+@pytest.mark.parametrize("command", ["start", "run"])
+def test_a_hook_that_fails_at_the_start_is_told_of(
+    runtime: Runtime, tmp_path: Path, command: str
+) -> None:
+    """The command that created the process is gone by then."""
+    runtime.spec["hooks"] = {"startContainer": hook("echo I cannot; exit 3")}
+    if command == "start":
+        runtime.create("echo ran", tmp_path / "log")
+        code, said = runtime.try_call("start", "c1")
+        assert runtime.status() == "stopped"
+        assert runtime.try_call("start", "c1")[1].strip().endswith("that has stopped")
+        runtime.call("delete", "c1")
+    else:
+        code, lines = runtime.run("echo ran")
+        said = "\n".join(lines)
+    assert code == 1
+    assert "error running startContainer hook #0 (/bin/sh): exit status 3, output: I cannot" in said
+    assert os.listdir(runtime.root) == []
+
+
+def test_a_program_that_is_none_is_told_of_at_the_start(runtime: Runtime, tmp_path: Path) -> None:
+    script = tmp_path / "none"
+    script.write_bytes(b"\x7fELF and nothing more")
+    script.chmod(0o755)
+    mount = {"destination": "/bin/none", "type": "bind", "source": str(script), "options": ["bind"]}
+    runtime.spec["mounts"].append(mount)
+    runtime.spec["process"]["args"] = ["none"]
+    runtime.write()
+    creation = runtime.start(
+        "create", "--bundle", str(runtime.bundle), "c1", into=subprocess.DEVNULL
+    )
+    assert creation.wait(60) == 0
+    code, said = runtime.try_call("start", "c1")
+    assert (code, said.strip()) == (
+        1, "barque-runtime: start failed: exec /bin/none: exec format error"
+    )  # fmt: skip
+
+
+def test_one_of_many_starts_is_the_one(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.create("exec sleep 100", tmp_path / "log")
+    starts = [runtime.start("start", "c1") for _ in range(4)]
+    said = [start.communicate(timeout=60)[0] for start in starts]
+    assert sorted(start.returncode for start in starts) == [0, 1, 1, 1]
+    assert sum("cannot start an already running container" in text for text in said) == 3
+    assert runtime.status() == "running"
+
+
+def test_a_start_of_what_was_killed_meanwhile_says_so(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.create("exec sleep 100", tmp_path / "log")
+    os.kill(runtime.pid(), signal.SIGKILL)
+    wait_until(lambda: runtime.status() == "stopped", "it has ended")
+    code, said = runtime.try_call("start", "c1")
+    assert code == 1
+    assert "cannot start a container that has stopped" in said
 
 
 @pytest.mark.parametrize(

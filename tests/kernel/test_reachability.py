@@ -47,6 +47,8 @@ pytestmark = [needs_root, needs_nft]
 
 PATIENCE_S = 0.4
 """How long what does not come about is waited for: everything here is on one machine."""
+RESTORED_S = 1.0
+"""When rules are back that somebody took away: it takes 10 ms, with the machine overloaded 80."""
 HOPE_S = 10.0
 """How long what must come about is waited for."""
 
@@ -487,7 +489,7 @@ def test_rules_come_back_when_somebody_takes_them_away(tmp_path: Path) -> None:
             assert await process.wait() == 0
             begin = time.monotonic()
             while await world.probe(*wanted) is None:
-                assert time.monotonic() - begin < 15, vandalism
+                assert time.monotonic() - begin < RESTORED_S, vandalism
         assert not await list_differences(world)
         world.networks.close()
 

@@ -12,7 +12,7 @@ import os
 import stat
 import subprocess
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -129,7 +129,7 @@ def unpack_with_gnu_tar(data: bytes, root: Path) -> None:
     subprocess.run(command, check=True, input=data)
 
 
-async def feed(data: bytes) -> AsyncIterator[bytes]:
+async def feed(data: bytes) -> AsyncGenerator[bytes]:
     for at in range(0, len(data), 1 << 20):
         yield data[at : at + (1 << 20)]
 

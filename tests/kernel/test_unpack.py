@@ -432,3 +432,25 @@ def test_a_layer_of_gnu_tar_is_unpacked_as_gnu_tar_does(tmp_path: Path) -> None:
         ours = (tmp_path / "ours" / path.relative_to(tmp_path / "theirs")).lstat()
         assert ours.st_mtime_ns == path.lstat().st_mtime_ns
         assert ours.st_mode == path.lstat().st_mode
+
+
+def test_what_is_remembered_of_a_copied_layer_is_bounded(tmp_path: Path) -> None:
+    archive = make_tar([("file", "a/1", "x"), ("file", "2", "x")])
+    unpack(archive, tmp_path / "enough", Whiteouts.DELETE, limits=Limits(remembered=3))
+    with pytest.raises(InvalidArgument, match=r"more than the 2 entries .* storage driver overlay"):
+        unpack(archive, tmp_path / "few", Whiteouts.DELETE, limits=Limits(remembered=2))
+    unpack(archive, tmp_path / "overlay", Whiteouts.OVERLAY, limits=Limits(remembered=2))
+
+
+@pytest.mark.parametrize("whiteouts", [Whiteouts.IGNORE, Whiteouts.DELETE, Whiteouts.OVERLAY])
+def test_an_entry_does_not_replace_the_link_that_leads_to_it(
+    tmp_path: Path, whiteouts: Whiteouts
+) -> None:
+    for kind in ("dir", "file"):
+        archive = make_tar([("symlink", "a", "/"), (kind, "a/a", "x" if kind == "file" else None)])
+        with pytest.raises(InvalidArgument, match="'a/a' replaces a link on its own way"):
+            unpack(archive, tmp_path / kind, whiteouts)
+    replaced = make_tar([("dir", "d", None), ("symlink", "a", "d"), ("dir", "a", None)])
+    unpack(replaced, tmp_path / "fine", whiteouts)
+    assert (tmp_path / "fine/a").is_dir()
+    assert not (tmp_path / "fine/a").is_symlink()

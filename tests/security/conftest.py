@@ -12,6 +12,7 @@ from support.attackers import Attacker
 from support.engine import Engine, docker_cli_is_here, open_barqued
 from support.secret import secret_environment
 from support.sentinels import heavier, weigh
+from support.waiting import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,8 @@ def engine(busybox_tar: Path) -> Iterator[Engine]:
         before = weigh(engine.pid)
         yield engine
         engine.remove_containers()
+        trash = engine.data_root / "trash"  # what it holds open while it removes it is no leak
+        wait_until(lambda: not list(trash.iterdir()), "the trash is removed", 60)
         assert heavier(before, weigh(engine.pid)) == []
 
 

@@ -55,6 +55,12 @@ def test_a_difference_is_found(oracle: Oracle, monkeypatch: pytest.MonkeyPatch) 
         oracle.check(odd, odd)
 
 
+def test_paths_that_only_barque_can_make(oracle: Oracle) -> None:
+    name = b"/".join([b"n" * 254] * 20)
+    archive = make_pax({b"path": name}) + make_member(b"f", b"x") + END
+    oracle.check(archive, archive)
+
+
 def test_what_the_fuzzer_starts_from() -> None:
     assert len(CORPUS) > 200
     assert all(one.why for one in JUSTIFIED)

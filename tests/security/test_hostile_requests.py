@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from support import sentinels
-from support.attackers import PYTHON, python_flags
 from support.engine import Engine, open_barqued
 from support.images import make_config, make_docker_archive
 from support.secret import SECRET, secret_environment
@@ -305,45 +304,6 @@ def test_environment_that_is_kept_is_seen_in_the_first_process(weak: Engine) -> 
 def test_environment_of_the_engine_is_seen_by_who_may_trace(engine: Engine) -> None:
     """Who is given the host's processes and the right to trace them was given the host."""
     assert sees_the_secret(engine, "--pid", "host", "--cap-add", "SYS_PTRACE")
-
-
-WATCH_EXECS = """
-import os, sys
-print('ready', flush=True)
-while True:
-    for process in os.listdir('/proc'):
-        if process.isdigit() and process != '1':
-            try:
-                print(open(f'/proc/{process}/root{sys.argv[1]}').read(), flush=True)
-            except OSError:
-                continue
-"""
-EARLY = pytest.mark.xfail(
-    reason="an exec'ed process is in the container's PID namespace before it has left the host's "
-    "root and privileges; who may trace can use both",
-    strict=True,
-)
-
-
-@pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param((), id="default"),
-        pytest.param(("--cap-add", "SYS_PTRACE"), id="SYS_PTRACE", marks=EARLY),
-    ],
-)
-def test_execs_are_not_followed_out(engine: Engine, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    """A container looks at the root of each process that comes up in it (CVE-2016-9962)."""
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET)
-    watch = (PYTHON, "-I", "-c", WATCH_EXECS, str(secret))
-    id_ = engine.docker("run", "-d", *flags, *python_flags(), "busybox", *watch)
-    wait_until(lambda: "ready" in engine.docker("logs", id_), "it watches")
-    for _ in range(8):
-        engine.docker("exec", id_, "true")
-    said = engine.docker("logs", id_)
-    engine.docker("rm", "-f", id_)
-    assert SECRET not in said
 
 
 def test_nothing_of_the_engine_is_in_what_it_tells(engine: Engine) -> None:

@@ -296,7 +296,8 @@ async def inherit_capabilities(scene: Scene, h: Harness) -> bool:
 
 ROWS = [
     Row("WORKDIR in a leaked directory", start_in_leaked_directory,
-        ("descriptors stay open", "the working directory is trusted"), ("plant a descriptor",)),
+        ("descriptors stay open", "the working directory is trusted",
+         "execs are branched off at once"), ("plant a descriptor",)),
     Row("an inherited directory", read_through_leaked_descriptor,
         ("descriptors stay open",), ("plant a descriptor",)),
     Row("modules of the image", run_a_module_of_the_image,

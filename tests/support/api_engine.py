@@ -270,7 +270,7 @@ class FakeFiles:
         yield await self.stat_path(ref, path), self.export(ref)
 
     async def write_archive(
-        self, ref: str, path: str, stream: AsyncIterator[bytes], **options: Any
+        self, ref: str, path: str, stream: AsyncGenerator[bytes], **options: Any
     ) -> None:
         self.calls.append(("write", ref, path, b"".join([part async for part in stream]), options))
 
@@ -460,14 +460,14 @@ class FakeImages:
         return [{"Untagged": ref}]
 
     async def import_image(
-        self, stream: AsyncIterator[bytes], *, repo: str, tag: str, **options: Any
+        self, stream: AsyncGenerator[bytes], *, repo: str, tag: str, **options: Any
     ) -> Image:
         self.received = b"".join([part async for part in stream])
         return self.images[0]
 
     async def load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str
-    ) -> AsyncIterator[dict[str, Any]]:
+        self, stream: AsyncGenerator[bytes], *, quiet: bool, platform: str
+    ) -> AsyncGenerator[dict[str, Any]]:
         self.received = b"".join([part async for part in stream])
         yield {"stream": "Loaded image: busybox:latest\n"}
         raise Conflict("the second image is broken")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from barque.cgroups import open_cgroup
+from support.scale import patient
 
 PROGRAM = str(Path(sys.executable).with_name("barque-runtime"))
 
@@ -76,7 +77,7 @@ class Runtime:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
             **options,
         )
@@ -109,7 +110,7 @@ class Runtime:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                timeout=60,
+                timeout=patient(60),
                 check=True,
             )
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from barque.shim.spawner import READY
 from support.engine import Engine
+from support.scale import patient
 from support.waiting import wait_until
 
 SETTLE_S = 15.0
@@ -99,7 +100,7 @@ def settle(
 
     Waits up to ``deadline_s`` for the machine to come to rest.
     """
-    until = time.monotonic() + deadline_s
+    until = time.monotonic() + patient(deadline_s)
     while leaks := take(engine).leaks(before):
         if time.monotonic() > until:
             return leaks

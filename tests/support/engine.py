@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.scale import patient
 from support.wire import call
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 30.0
+START_TIMEOUT_S = patient(30)
+STOP_TIMEOUT_S = patient(30)
 SUBNETS = ipaddress.IPv4Network("10.213.0.0/16")
 
 
@@ -174,7 +175,7 @@ class Engine:
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             env=self.client_environment(),
-            timeout=timeout_s,
+            timeout=patient(timeout_s),
             check=False,
         )
         return subprocess.CompletedProcess(

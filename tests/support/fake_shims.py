@@ -372,6 +372,9 @@ class FakeNetworks:
     async def open_namespace(self, record: ContainerRecord, attachment: Attachment) -> None:
         return None
 
+    def advertise(self, container_id: ContainerId) -> None:
+        pass
+
     def needs_namespace(self, container_id: ContainerId) -> bool:
         return False
 

@@ -285,8 +285,11 @@ RUN = (
         UP + "docker run --rm --link c1:other busybox grep -c other /etc/hosts",
         "1\n",
     ),
-    refuse(
-        "--link-local-ip", "--network x --link-local-ip 169.254.3.4", "--link-local-ip.*not impl"
+    Case(
+        "--link-local-ip",
+        "docker network create shop >/dev/null; docker run --rm --network shop --link-local-ip "
+        "169.254.3.4 --link-local-ip fe80::9:1 busybox ip address | grep -o '169.254.*/16\\|fe80::9:1/64'",
+        "169.254.3.4/16\nfe80::9:1/64\n",
     ),
     Case(
         "--log-driver",
@@ -468,7 +471,7 @@ RUN = (
         "docker stop c1 >/dev/null; docker inspect -f '{{.State.ExitCode}}' c1",
         "137\n",
     ),
-    refuse("--storage-opt", "--storage-opt size=1G", "storage options are not implemented"),
+    refuse("--storage-opt", "--storage-opt size=1G", "supported only for overlay over xfs"),
     run(
         "--sysctl",
         "--sysctl net.ipv4.ip_default_ttl=77",

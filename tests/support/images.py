@@ -6,7 +6,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def make_pax(records: dict[bytes, bytes]) -> bytes:
 END = bytes(1024)
 
 
-async def stream(content: bytes, piece: int = 65536) -> AsyncIterator[bytes]:
+async def stream(content: bytes, piece: int = 65536) -> AsyncGenerator[bytes]:
     """Give ``content`` in pieces."""
     for at in range(0, len(content), piece):
         yield content[at : at + piece]

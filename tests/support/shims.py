@@ -24,6 +24,7 @@ from barque.models.launch import (
 )
 from barque.runtime.capabilities import DOCKER
 from barque.shim.launcher import Spawner, start_spawner
+from support.scale import patient
 
 CGROUP_PARENT = "/barque-test-shims"
 
@@ -225,7 +226,7 @@ async def read_all(end: socket.socket, timeout_s: float = 60) -> bytes:
         while data := await loop.sock_recv(end, 1 << 20):
             chunks.append(data)
 
-    await asyncio.wait_for(read(), timeout_s)
+    await asyncio.wait_for(read(), patient(timeout_s))
     end.close()
     return b"".join(chunks)
 
@@ -242,7 +243,7 @@ async def read_until(end: socket.socket, text: bytes, timeout_s: float = 20) -> 
             assert chunk, f"the stream ended after {data!r}"
             data += chunk
 
-    await asyncio.wait_for(read(), timeout_s)
+    await asyncio.wait_for(read(), patient(timeout_s))
     return data
 
 

@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from support.scale import patient
+
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
     """Return once ``condition()`` holds. Raises AssertionError with ``what`` after a while."""
-    until = time.monotonic() + timeout_s
+    until = time.monotonic() + patient(timeout_s)
     while not condition():
         if time.monotonic() > until:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")

@@ -21,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 LEAKED_FD = 200
@@ -125,7 +126,12 @@ def _use_procfs_of_the_container() -> None:
 
         return set_names
 
+    def write(proc_fd: int, path: str, value: str) -> None:
+        with open(os.open(path, os.O_WRONLY, dir_fd=proc_fd), "w", encoding="utf-8") as file:
+            file.write(value)
+
     _replace("barque.runtime.init", "_set_names", make)
+    _replace("barque.runtime.init", "write_proc", lambda _: write)
 
 
 def _trust_null() -> None:
@@ -202,6 +208,32 @@ def _inherit_capabilities() -> None:
     _replace("barque.runtime.process", "change_identity", make)
 
 
+def _branch_at_once() -> None:
+    """Have an exec in the container's PID namespace before it has changed in any way."""
+    from barque.kernel import process as kp
+    from barque.runtime.branch import Branch
+
+    def make(real: Any) -> Any:
+        def run(launch: Any, io: Any) -> None:
+            kp.setns(io.init_pidfd, kp.CLONE_NEWPID)
+            Branch(terminal=False, limits=[]).take(io.reporter)
+            real(launch, io)
+
+        return run
+
+    def without_branch(real: Any) -> Any:
+        return lambda *given, **named: real(*given, **{**named, "branch": None})
+
+    _replace("barque.runtime.execs", "_run", make)
+    _replace("barque.runtime.execs", "execute", without_branch)
+
+
+def _have_a_weak_spawner() -> None:
+    """For an engine: its spawner is weakened, too, where that concerns execs."""
+    weak = partial(start_spawner, "execs are branched off at once")
+    _replace("barque.shim.launcher", "start_spawner", lambda _: weak)
+
+
 def _stay_unsealed() -> None:
     _replace("barque.runtime.command.main", "run_sealed", lambda _: lambda module, arguments: None)
 
@@ -246,6 +278,8 @@ WEAKENINGS: dict[str, Callable[[], None]] = {
     "any name will do": _take_any_name,
     "any sysctl passes": _let_any_sysctl_pass,
     "messages are logged as they come": _log_as_it_comes,
+    "execs are branched off at once": _branch_at_once,
+    "execs of the spawner are weak": _have_a_weak_spawner,
     "the interpreter is not sealed": _stay_unsealed,
 }
 

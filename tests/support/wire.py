@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from support.scale import patient
+
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout_s: float) -> None:
@@ -27,7 +29,7 @@ def call(
 
     Raises OSError or http.client.HTTPException if the engine goes away meanwhile.
     """
-    connection = _Connection(path, timeout_s)
+    connection = _Connection(path, patient(timeout_s))
     try:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         data = json.dumps(body).encode() if body is not None else None
@@ -43,7 +45,7 @@ def hijack(path: Path, target: str, body: Any = None) -> socket.socket:
     """Send an upgrading POST and return the raw stream that follows its reply."""
     data = json.dumps(body or {}).encode()
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(30)
+    connection.settimeout(patient(30))
     connection.connect(str(path))
     connection.sendall(
         f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"

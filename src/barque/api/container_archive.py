@@ -25,13 +25,15 @@ class ContainerArchive:
 
     async def info(self, call: Call) -> Reply:
         """Describe the file ``path`` in a header."""
-        found = await self._files.stat_path(call.name, _get_path(call))
+        with call.cancelled_by_disconnect():
+            found = await self._files.stat_path(call.name, _get_path(call))
         return Reply(headers=_format_stat(found))
 
     async def get(self, call: Call) -> Response:
         """Send the file or directory ``path`` as a tar archive."""
         async with aclosing(self._files.read_archive(call.name, _get_path(call))) as steps:
-            found, chunks = await anext(steps)
+            with call.cancelled_by_disconnect():
+                found, chunks = await anext(steps)
             response = await send_archive(call, chunks, _ARCHIVE, _format_stat(found))
             async for _ in steps:
                 raise AssertionError("one archive only")
@@ -39,13 +41,14 @@ class ContainerArchive:
 
     async def put(self, call: Call) -> Reply:
         """Unpack the body in the directory ``path``."""
-        await self._files.write_archive(
-            call.name,
-            _get_path(call),
-            call.chunks(),
-            keep_kinds=call.flag("noOverwriteDirNonDir"),
-            as_user=call.flag("copyUIDGID"),
-        )
+        with call.cancelled_by_disconnect():
+            await self._files.write_archive(
+                call.name,
+                _get_path(call),
+                call.chunks(),
+                keep_kinds=call.flag("noOverwriteDirNonDir"),
+                as_user=call.flag("copyUIDGID"),
+            )
         return Reply()
 
 

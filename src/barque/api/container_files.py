@@ -55,8 +55,8 @@ async def send_archive(
     Later ones break the reply off, so that nobody takes half an archive for a whole one.
     """
     async with aclosing(chunks):
-        first = await anext(chunks, b"")
         with call.cancelled_by_disconnect():
+            first = await anext(chunks, b"")
             stream = Stream(call, content_type, headers)
             await stream.write(first)
             async for chunk in chunks:

@@ -104,7 +104,7 @@ class ContainerFiles(Protocol):
         self,
         ref: str,
         path: str,
-        stream: AsyncIterator[bytes],
+        stream: AsyncGenerator[bytes],
         *,
         keep_kinds: bool,
         as_user: bool,
@@ -171,7 +171,7 @@ class Images(Protocol):
     ) -> tuple[Sequence[dict[str, str]], int]: ...
     async def import_image(
         self,
-        stream: AsyncIterator[bytes],
+        stream: AsyncGenerator[bytes],
         *,
         repo: str,
         tag: str,
@@ -180,8 +180,8 @@ class Images(Protocol):
         platform: str,
     ) -> Image: ...
     def load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str
-    ) -> AsyncIterator[dict[str, Any]]: ...
+        self, stream: AsyncGenerator[bytes], *, quiet: bool, platform: str
+    ) -> AsyncGenerator[dict[str, Any]]: ...
     def save(self, names: Sequence[str], *, platform: str) -> AsyncGenerator[bytes]: ...
 
 

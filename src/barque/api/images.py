@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -146,8 +147,9 @@ class Images:
             platform=parse_platform_object(call.text("platform")),
         )
         stream = Stream(call, JSON)
-        async for message in _with_error(progress):
-            await stream.write(msgspec.json.encode(message) + b"\r\n")
+        async with aclosing(_with_error(progress)) as messages:
+            async for message in messages:
+                await stream.write(msgspec.json.encode(message) + b"\r\n")
         return stream.end()
 
     async def prune(self, call: Call) -> Reply:
@@ -165,11 +167,12 @@ class Images:
         )
 
 
-async def _with_error(messages: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+async def _with_error(messages: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[dict[str, Any]]:
     """Pass messages on; a failure becomes the last of them."""
     try:
-        async for message in messages:
-            yield message
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
     except Exception as error:
         explained = explain(error)
         if explained is None:

@@ -22,8 +22,11 @@ class Cgroup(Protocol):
 
     path: str
 
-    def create(self) -> None:
+    def create(self, *, mountable: bool = False) -> None:
         """Make the directories, parents included.
+
+        ``mountable``: also where the group limits nothing, for a container that has a cgroup
+        namespace and may mount: what it mounts then begins at its own group everywhere.
 
         Raises KernelError; FailedPrecondition where a group above may have none below it.
         """

@@ -55,8 +55,9 @@ _CPUSET_FLAGS = (
 class CgroupV1:
     """One path in all hierarchies. ``hierarchies`` is mount point by controller.
 
-    ``unified`` is where version 2's is mounted beside them, if it is. We make no groups there,
-    but a systemd in a container does, below the same path.
+    ``unified`` is where version 2's is mounted beside them, if it is. It limits nothing, and
+    joining costs the grace period there, so a group is made for those only who could mount it. A
+    systemd in another container makes its own, below the same path.
     """
 
     def __init__(self, path: str, hierarchies: dict[str, str], unified: str = "") -> None:
@@ -81,9 +82,10 @@ class CgroupV1:
     def _directories(self) -> list[str]:
         return [mount + self.path for mount in self._mounts]
 
-    def create(self) -> None:
+    def create(self, *, mountable: bool = False) -> None:
         """See the contract."""
-        for directory in self._directories():
+        unified = [self._unified + self.path] if mountable and self._unified else []
+        for directory in [*self._directories(), *unified]:
             try:
                 os.mkdir(directory, 0o755)
             except FileExistsError:
@@ -110,6 +112,16 @@ class CgroupV1:
         """See the contract. Another process costs the grace period."""
         for directory in self._directories():
             write(directory, "cgroup.procs" if pid else "tasks", str(pid))
+        if self._unified and os.path.isdir(self._unified + self.path):
+            self._join_unified(pid)
+
+    def _join_unified(self, pid: int) -> None:
+        """Where the group has others below it by which it hands on controllers, it takes nobody."""
+        try:
+            write(self._unified + self.path, "cgroup.procs", str(pid))
+        except KernelError as error:
+            if error.errno != errno.EBUSY:
+                raise
 
     def open(self) -> int:
         """See the contract."""

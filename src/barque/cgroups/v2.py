@@ -41,7 +41,7 @@ class CgroupV2:
 
     # Life
 
-    def create(self) -> None:
+    def create(self, *, mountable: bool = False) -> None:  # noqa: ARG002 - there is one hierarchy
         """See the contract."""
         directory = self._mount
         for name in self.path.strip("/").split("/"):

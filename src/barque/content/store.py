@@ -29,6 +29,7 @@ from typing import BinaryIO, Self
 
 from barque.content.digests import digest_bytes, get_hex, parse_digest
 from barque.errors import InvalidArgument, NotFound
+from barque.kernel.files import begin_writing
 from barque.models.ids import Digest
 
 PARTIAL_AGE_S = 24 * 3600.0
@@ -41,6 +42,7 @@ _PARTIAL = "partial-"
 _PARTIAL_NAME = re.compile("partial-[0-9a-f]{64}")
 _HEX = re.compile("[0-9a-f]{64}")
 _PIECE = 1 << 20
+_WRITE_BEHIND = 8 << 20
 
 
 class Ingest:
@@ -57,6 +59,7 @@ class Ingest:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         store.under_way.add(path.name)
         self.size = 0
+        self._begun = 0
         while piece := os.read(self._fd, _PIECE):  # of a transfer that broke off
             self._hash.update(piece)
             self.size += len(piece)
@@ -68,6 +71,9 @@ class Ingest:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
+        if self.size - self._begun >= _WRITE_BEHIND:  # while other work goes on
+            begin_writing(self._fd, self._begun, self.size - self._begun)
+            self._begun = self.size
 
     @property
     def digest(self) -> Digest:

@@ -222,6 +222,10 @@ class NetworkService(Protocol):
         """Return a namespace made ready, or None where the init makes it. It stays theirs."""
         ...
 
+    def advertise(self, container_id: ContainerId, /) -> None:
+        """Tell neighbours of a container that has been started."""
+        ...
+
     async def wire(
         self, record: ContainerRecord, attachment: Attachment, namespace_fd: int, /
     ) -> None:

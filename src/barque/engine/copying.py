@@ -143,6 +143,11 @@ def pack_path(
             os.close(fd)
 
 
+def check_directory(root_fd: int, path: str, container: str) -> None:
+    """Raise what ``unpack_at`` raises where ``path`` is no directory. Blocks: for a thread."""
+    _find_directory(root_fd, path, container)
+
+
 def unpack_at(
     root_fd: int,
     path: str,

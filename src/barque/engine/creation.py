@@ -6,7 +6,6 @@ written last, so that a container is there with all that belongs to it or not at
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from barque.engine.userns import UserNamespaces
 from barque.engine.validate import fill_defaults, validate
 from barque.engine.volumes import Volumes
 from barque.errors import NotFound
+from barque.images.feed import run_bounded
 from barque.images.platform import format_platform, get_host, parse_platform, rank
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
 from barque.models.container import ContainerRecord, MountPoint
@@ -110,6 +110,7 @@ class Creation:
         container_id = ContainerId(generate_id(self.registry.__contains__))
         merged.config.hostname = self._hostname(merged.config, host, container_id)
         plan = resolve_mounts(merged.config, host, _Lookup(self.registry, self.volumes))
+        await run_bounded(plan.check_sources, "check-binds", "a file system to be mounted")
         name = shown or generate_name(self.registry.is_name_taken, container_id[:12])
         record = ContainerRecord(
             id=container_id,
@@ -147,8 +148,7 @@ class Creation:
                             anonymous=request.anonymous,
                         )
                         made.append(request.name)
-                for path in plan.directories:
-                    os.makedirs(path, mode=0o755, exist_ok=True)
+                await run_bounded(plan.make_sources, "make-binds", "a file system to be mounted")
                 await self.snapshots.prepare_async(record.snapshot, parent)
                 undo.callback(self.snapshots.remove, record.snapshot)
                 # Once more, and nothing is awaited from here on: two that are made at once get

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from barque.engine.background import Background
 from barque.engine.committing import check_message, make_run_config
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import CommittingImages, TaskHost
-from barque.engine.copying import PathStat, pack_path, stat_path, unpack_at
+from barque.engine.copying import PathStat, check_directory, pack_path, stat_path, unpack_at
 from barque.engine.handle import Handle
 from barque.engine.layout import Layout
 from barque.engine.registry import Registry
@@ -22,7 +23,7 @@ from barque.engine.roots import join_root, mount_root
 from barque.engine.tasks import Tasks
 from barque.errors import Conflict, NotFound
 from barque.images.compression import Readable
-from barque.images.feed import run_fed, run_in_thread, stream_from_thread
+from barque.images.feed import run_bounded, run_fed, run_in_thread, stream_from_thread
 from barque.images.pack import pack_tree
 from barque.images.reference import parse_tag_target
 from barque.models.api import ContainerConfig
@@ -34,10 +35,13 @@ from barque.snapshots.changes import Change, ChangeKind, Changes
 from barque.snapshots.contract import Snapshotter
 from barque.snapshots.views import open_view
 
+_T = TypeVar("_T")
 _Opened = tuple[int, IdMap | None]
 """A root, and the user namespace that its owners are to be seen by."""
 
 _PIECE = 1 << 18
+_PATIENCE_S = 5.0
+"""How long a copy that was given up may go on in a system call before it is left behind."""
 _FROZEN_MARK = "frozen-for-commit"
 STUBS = frozenset(
     (
@@ -159,7 +163,7 @@ class ContainerFiles:
         """Describe the file ``path``. Raises NotFound, KernelError."""
         handle = self.registry.get(ref)
         async with self._open_root(handle) as (root, _):
-            return await asyncio.to_thread(stat_path, root, path, handle.record.name)
+            return await _ask(stat_path, root, path, handle.record.name)
 
     async def read_archive(
         self, ref: str, path: str
@@ -172,12 +176,14 @@ class ContainerFiles:
         handle = self.registry.get(ref)
         name = handle.record.name
         async with self._open_root(handle) as (root, ids):
-            found = await asyncio.to_thread(stat_path, root, path, name)
+            found = await _ask(stat_path, root, path, name)
+            own = os.dup(root)
 
             def work(write: Callable[[bytes], None], stop: threading.Event) -> None:
-                pack_path(root, path, name, write, stop, ids=ids)
+                with _closing(own):
+                    pack_path(own, path, name, write, stop, ids=ids)
 
-            async with aclosing(stream_from_thread(work, "copy-out")) as chunks:
+            async with aclosing(stream_from_thread(work, "copy-out", _PATIENCE_S)) as chunks:
                 yield found, chunks
         self.events.publish(handle.record, "archive-path")
 
@@ -185,7 +191,7 @@ class ContainerFiles:
         self,
         ref: str,
         path: str,
-        stream: AsyncIterator[bytes],
+        stream: AsyncGenerator[bytes],
         *,
         keep_kinds: bool = False,
         as_user: bool = False,
@@ -205,8 +211,15 @@ class ContainerFiles:
             unpack_at(fd, path, name, source, stop, keep_kinds=keep_kinds, user=user, ids=ids)
 
         if _is_up(handle.record):
-            async with self._join(handle) as root:
-                await run_fed(stream, lambda feed, stop: unpack(root, feed, stop), "copy-in")
+            async with self._join(handle) as (root, ids):
+                await _ask(check_directory, root, path, handle.record.name)
+                own = os.dup(root)
+
+                def unpack_beside(feed: Readable, stop: threading.Event) -> None:
+                    with _closing(own):
+                        unpack((own, ids), feed, stop)
+
+                await run_fed(stream, unpack_beside, "copy-in", _PATIENCE_S)
         else:
             # Nobody may start it meanwhile, and the client may take its time: so all of it
             # has to be here before the container is locked.
@@ -304,6 +317,26 @@ class ContainerFiles:
             self.registry.get(handle.id)
         except NotFound:
             raise Conflict(f"container {handle.id} was removed while it was {what}") from None
+
+
+async def _ask(question: Callable[[int, str, str], _T], root: int, path: str, container: str) -> _T:
+    """Ask something of a file system that may not answer. Raises Unavailable, and as asked."""
+    own = os.dup(root)
+
+    def work() -> _T:
+        with _closing(own):
+            return question(own, path, container)
+
+    return await run_bounded(work, "ask-path", f"{path} in container {container}")
+
+
+@contextmanager
+def _closing(fd: int) -> Iterator[None]:
+    """Close ``fd`` when the block is left: a thread's own, which may be left behind."""
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def _is_up(record: ContainerRecord) -> bool:

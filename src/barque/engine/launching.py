@@ -36,7 +36,7 @@ from barque.models.container import ContainerRecord
 from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId
 from barque.models.launch import SHM_OF, LogTarget, RootfsMount
-from barque.network.attachment import Attachment, clear_endpoints
+from barque.network.attachment import Attachment, clear_endpoints, without_big_tcp
 from barque.shim.protocol import Started
 from barque.snapshots.contract import Snapshotter
 
@@ -93,6 +93,8 @@ class Launcher:
             self.events.volumes_mounted(record)
             self.networks.write_files(record, attachment, self.layout.container(record.id))
             runtime = self.runtimes.find(record.host_config.runtime)
+            if runtime is not None:
+                attachment = without_big_tcp(attachment)
             seccomp_path = await self.seccomp_path(record)
             with ExitStack() as namespaces:
                 if owner is not None:
@@ -145,6 +147,7 @@ class Launcher:
                     undo.pop_all()  # the engine stops, the task goes on: it needs its addresses
                     raise
             undo.pop_all()
+        self.networks.advertise(record.id)
         return started
 
     async def seccomp_path(self, record: ContainerRecord) -> str:

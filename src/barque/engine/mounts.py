@@ -55,13 +55,31 @@ class VolumeRequest(NamedTuple):
 class MountPlan(NamedTuple):
     """Mount points, and what the engine makes for them.
 
-    ``directories`` are bind sources that ``-v`` names and the host lacks: made empty, owned by
-    root, mode 0755.
+    ``directories`` are bind sources that are made where the host lacks them: empty, owned by
+    root, mode 0755. ``required`` are those that must be there.
     """
 
     points: list[MountPoint]
     volumes: list[VolumeRequest]
     directories: list[str]
+    required: list[str]
+
+    def check_sources(self) -> None:
+        """Raise InvalidArgument if a bind source is missing that must be there.
+
+        As ``make_sources`` for a thread: a file system of the host may not answer.
+        """
+        for path in self.required:
+            if not os.path.exists(path):
+                raise InvalidArgument(
+                    f'invalid mount config for type "bind": bind source path does not exist: {path}'
+                )
+
+    def make_sources(self) -> None:
+        """Make the bind sources that are missing. Raises OSError."""
+        for path in self.directories:
+            if not os.path.exists(path):
+                os.makedirs(path, mode=0o755, exist_ok=True)
 
 
 class MountLookup(Protocol):
@@ -214,8 +232,6 @@ def _parse_bind_mount(mount: Mount) -> MountPoint:
         raise InvalidArgument(
             "mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive"
         )
-    if not (options and options.create_mountpoint) and not os.path.exists(mount.source):
-        raise InvalidArgument(f"bind source path does not exist: {mount.source}")
     return MountPoint(
         type="bind",
         source=clean_path(mount.source),
@@ -358,6 +374,7 @@ def resolve_mounts(
     points = _merge_from_others(host, lookup)
     volumes: list[VolumeRequest] = []
     directories: list[str] = []
+    required: list[str] = []
     taken = {clean_path(path) for path in host.tmpfs or {}}
 
     def add(point: MountPoint, shown: str, mount: Mount | None = None) -> None:
@@ -366,23 +383,21 @@ def resolve_mounts(
         taken.add(point.destination)
         if point.type == "volume":
             name = point.name or new_name()
-            options = mount.volume_options if mount else None
-            driver = options.driver_config if options else None
+            asked = mount.volume_options if mount else None
+            driver = asked.driver_config if asked else None
             volumes.append(
                 VolumeRequest(
                     name,
                     anonymous=not point.name,
-                    labels=options.labels if options else None,
+                    labels=asked.labels if asked else None,
                     options=driver.options if driver else None,
                 )
             )
             point = _at(point, name, lookup.volume_path(name))
-        elif (
-            point.type == "bind"
-            and (mount is None or (mount.bind_options and mount.bind_options.create_mountpoint))
-            and not os.path.exists(point.source)
-        ):
-            directories.append(point.source)
+        elif point.type == "bind":
+            options = mount.bind_options if mount else None
+            made = mount is None or (options is not None and options.create_mountpoint)
+            (directories if made else required).append(point.source)
         points[point.destination] = point
 
     for text in host.binds or ():
@@ -395,7 +410,7 @@ def resolve_mounts(
             check_destination(destination)
             _check_driver(host.volume_driver)
             add(_volume_point("", destination, mode="", rw=True, copy_up=True), destination)
-    return MountPlan(list(points.values()), volumes, directories)
+    return MountPlan(list(points.values()), volumes, directories, required)
 
 
 def _at(point: MountPoint, name: str, source: str) -> MountPoint:

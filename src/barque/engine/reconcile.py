@@ -38,6 +38,7 @@ from barque.engine.tasks import Tasks
 from barque.errors import BarqueError
 from barque.models.ids import ContainerId
 from barque.models.launch import ExitRecord
+from barque.network.attachment import clear_endpoints
 from barque.snapshots.contract import Snapshotter
 from barque.snapshots.trash import discard
 
@@ -77,6 +78,19 @@ class Reconciliation:
             handle = self.registry.find(container_id)
             if handle is None or handle.run is None:
                 self.networks.release(container_id)
+        for handle in handles:
+            if handle.run is None and handle.id in self.registry:
+                self._forget_places(handle)
+
+    def _forget_places(self, handle: Handle) -> None:
+        """Take from the record what a start that the last engine did not finish had been given.
+
+        Others get those addresses and ports from now on.
+        """
+        record = handle.record
+        networks = clear_endpoints(record.networks)
+        if record.ports or record.sandbox_id or networks != record.networks:
+            self.registry.replace(handle, networks=networks, ports={}, sandbox_id="")
 
     async def _recover(self, handle: Handle, *, known: bool) -> None:
         try:

@@ -14,13 +14,12 @@ The host's mount table is not touched. The descriptor is to be used with openat2
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from errno import ENOENT
 
 from barque.errors import FailedPrecondition, KernelError
-from barque.images.feed import run_in_thread
+from barque.images.feed import run_bounded, run_in_thread
 from barque.kernel import mount as km
 from barque.kernel.process import CLONE_FS, CLONE_NEWNS, setns, unshare
 from barque.models.container import MountPoint
@@ -77,10 +76,15 @@ async def mount_root(
     the mounts can be written. Raises KernelError, FailedPrecondition.
     """
 
-    def build(_stop: threading.Event) -> tuple[int, int]:
+    def build() -> tuple[int, int]:
         return _build(rootfs, mounts, mount_point, readonly=readonly)
 
-    root, namespace = await run_in_thread(build, "mount-root")
+    def give_up(built: tuple[int, int]) -> None:
+        for fd in built:
+            os.close(fd)
+
+    what = "a file system that is mounted in the container"
+    root, namespace = await run_bounded(build, "mount-root", what, give_up)
     try:
         yield root
     finally:

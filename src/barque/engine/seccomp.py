@@ -30,15 +30,13 @@ from barque.models import oci
 from barque.models.api import HostConfig
 from barque.models.container import ContainerRecord
 from barque.runtime.seccomp import (
+    COMPILER,
     compile_filter,
     libseccomp_version,
     notifies,
     plan_flags,
     plan_rules,
 )
-
-_COMPILER = "1"
-"""To be counted up when ``compile_filter`` gives other instructions for the same profile."""
 
 _IO_URING = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 
@@ -272,7 +270,7 @@ class SeccompProfiles:
         if resolved is None:
             return ""
         ingredients = (
-            _COMPILER.encode(),
+            COMPILER.encode(),
             libseccomp_version().encode(),
             self._facts.architecture.encode(),
             msgspec.json.encode(resolved),

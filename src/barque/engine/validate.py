@@ -159,7 +159,8 @@ def _check_modes(config: ContainerConfig, host: HostConfig) -> None:
         )
     if host.storage_opt:
         raise NotImplementedHere(
-            "storage options are not implemented by barque: drop --storage-opt"
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, and "
+            "not implemented by barque: drop it, or limit what is written by a volume's file system"
         )
     if host.uts_mode == "host" and config.hostname:
         raise InvalidArgument("conflicting options: hostname and the UTS mode")

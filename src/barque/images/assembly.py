@@ -9,31 +9,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import msgspec
 
 from barque.content.digests import digest_bytes
-from barque.content.store import ContentStore, Ingest
+from barque.content.store import Ingest
 from barque.errors import AlreadyExists, InvalidArgument
 from barque.images.archive import Archive, Member
-from barque.images.catalog import Catalog, get_blobs
+from barque.images.catalog import get_blobs
 from barque.images.feed import run_fed, run_in_thread
-from barque.images.garbage import UNPACK_KEY, Garbage, Lease
-from barque.images.growing import Following, Growing
+from barque.images.garbage import UNPACK_KEY, Lease
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.pack import pack_changes
 from barque.images.record import Image, decode_config, extend_chain
 from barque.images.reference import Reference
-from barque.images.tar import Limits
-from barque.images.tasks import end_all
+from barque.images.storage import Storage
 from barque.models.ids import Digest, ImageId
 from barque.models.image import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest
 from barque.snapshots.changes import Changes
-from barque.snapshots.contract import Snapshotter
 from barque.snapshots.views import open_view
 from barque.store.images import ImageRow, LayerRow
 
@@ -41,34 +38,15 @@ EMPTY_DIFF_ID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10
 """The diff ID of a layer without entries: 1024 zero bytes."""
 
 
-class Packing(NamedTuple):
-    """A layer that is being packed, and unpacked into the snapshot ``key`` at the same time."""
-
-    ingest: Ingest
-    parent: str
-    key: str
-    written: asyncio.Future[None]
-    """Done when the container's files are needed no more."""
-    unpacked: asyncio.Future[Unpacked]
-    undo: ExitStack
-
-
 class Assembly:
     """One operation that makes images. An async context manager; use it on the loop."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        content: ContentStore,
-        snapshotter: Snapshotter,
-        garbage: Garbage,
-        limits: Limits,
-    ) -> None:
-        self._catalog = catalog
-        self._content = content
-        self._snapshotter = snapshotter
-        self._limits = limits
-        self._lease = Lease(garbage)
+    def __init__(self, storage: Storage) -> None:
+        self._catalog = storage.catalog
+        self._content = storage.content
+        self._snapshotter = storage.snapshotter
+        self._limits = storage.limits
+        self._lease = Lease(storage.garbage)
         self._cleanup = ExitStack()
         self._layers: dict[str, LayerRow] = {}
         self._images: list[tuple[ImageRow, ImageConfig]] = []
@@ -89,7 +67,7 @@ class Assembly:
 
     # Streams
 
-    async def stage(self, stream: AsyncIterator[bytes]) -> Archive:
+    async def stage(self, stream: AsyncGenerator[bytes]) -> Archive:
         """Stage an archive of images. It is closed with the assembly."""
         archive = Archive(self._content)
         self._cleanup.callback(archive.close)
@@ -98,7 +76,7 @@ class Assembly:
         )
         return archive
 
-    async def unpack_stream(self, stream: AsyncIterator[bytes]) -> LayerRow:
+    async def unpack_stream(self, stream: AsyncGenerator[bytes]) -> LayerRow:
         """Unpack a layer without parent from a stream, and keep its blob as it came."""
         ingest = self._content.ingest()
         self._cleanup.callback(ingest.abort)
@@ -106,10 +84,12 @@ class Assembly:
         mount = await self._snapshotter.prepare_async(key, "")
         with ExitStack() as undo:
             undo.callback(self._snapshotter.remove, key)
-            with _dropped_first(ingest):
+            with _dropped_first(ingest.abort):
                 unpacked = await run_fed(
                     stream,
-                    lambda feed, stop: unpack(Metered(feed, stop, ingest), mount, "", self._limits),
+                    lambda feed, stop: unpack(
+                        Metered(feed, stop, ingest, lambda: ingest.digest), mount, "", self._limits
+                    ),
                     "unpack-layer",
                 )
             chain_id = unpacked.diff_id
@@ -166,16 +146,17 @@ class Assembly:
             undo.callback(self._snapshotter.remove, key)
 
             def work(stop: threading.Event) -> Unpacked:
-                source = Metered(file, stop)
+                source = Metered(file, stop, digest=lambda: member.digest)
                 progress(source)
                 return unpack(source, mount, parent, self._limits)
 
-            unpacked = await run_in_thread(work, "unpack-layer")
-            if unpacked.diff_id != diff_id:
-                raise InvalidArgument(
-                    f"invalid archive: a layer has diff ID {unpacked.diff_id}, but the image's "
-                    f"config says {diff_id}"
-                )
+            with _dropped_first(member.abort):
+                unpacked = await run_in_thread(work, "unpack-layer")
+                if unpacked.diff_id != diff_id:
+                    raise InvalidArgument(
+                        f"invalid archive: a layer has diff ID {unpacked.diff_id}, but the image's "
+                        f"config says {diff_id}"
+                    )
             self._commit_layer(key, chain_id, unpacked, undo)
         self._lease.hold_blob(member.digest)
         await _finish(lambda: member.commit(self._content))
@@ -191,61 +172,37 @@ class Assembly:
             return  # somebody else was faster; ours is removed
         undo.pop_all()
 
-    @asynccontextmanager
-    async def pack(self, key: str, changes: Changes, parent: str) -> AsyncIterator[Packing]:
-        """Write an archive of ``changes``, as the snapshot ``key`` holds them, and unpack it.
+    async def pack(self, key: str, changes: Changes) -> Member:
+        """Write an archive of ``changes``, as the snapshot ``key`` holds them.
 
-        ``parent`` is the chain that the layer will stand on. The snapshot is only read. Give
-        what comes to ``keep_layer``. Raises KernelError.
+        The snapshot is only read, and not any more when this returns. Give what comes to
+        ``keep_layer``. Raises KernelError.
         """
         ingest = self._content.ingest()
         self._cleanup.callback(ingest.abort)
         source = self._snapshotter.peek(key)
-        target_key = UNPACK_KEY + secrets.token_hex(8)
-        target = await self._snapshotter.prepare_async(target_key, parent)
-        with ExitStack() as undo:
-            undo.callback(self._snapshotter.remove, target_key)
-            with _dropped_first(ingest), closing(Growing(ingest, "packing")) as growing:
-                following = Following(growing)
 
-                def write(stop: threading.Event) -> None:
-                    try:
-                        with open_view(source) as root:
-                            pack_changes(root, changes, growing.write, stop)
-                    except BaseException as error:
-                        growing.end(error)
-                        raise
-                    growing.end()
+        def write(stop: threading.Event) -> None:
+            with open_view(source) as root:
+                pack_changes(root, changes, ingest.write, stop)
 
-                def read(stop: threading.Event) -> Unpacked:
-                    return unpack(Metered(following, stop), target, parent, self._limits)
+        with _dropped_first(ingest.abort):
+            await run_in_thread(write, "pack-layer")
+        return Member(None, ingest)
 
-                written = asyncio.ensure_future(run_in_thread(write, "pack-layer"))
-                unpacked = asyncio.ensure_future(
-                    run_in_thread(read, "unpack-layer", following.abandon)
-                )
-                try:
-                    yield Packing(ingest, parent, target_key, written, unpacked, undo)
-                finally:
-                    await end_all((written, unpacked))
+    async def keep_layer(self, packed: Member, parent: str) -> LayerRow | None:
+        """Make a layer on ``parent`` of what was packed; None if nothing is in it.
 
-    async def keep_layer(self, packing: Packing) -> LayerRow | None:
-        """Make a layer of what was packed; None if nothing is in it. Raises KernelError."""
-        await packing.written
-        unpacked = await packing.unpacked
-        diff_id = packing.ingest.digest
-        assert unpacked.diff_id == diff_id
-        if diff_id == EMPTY_DIFF_ID:
+        Unpacked after it was packed, not meanwhile: two threads that make many short system
+        calls wait for the interpreter more than they gain. Raises KernelError.
+        """
+        if packed.digest == EMPTY_DIFF_ID:
             return None
-        chain_id = extend_chain(packing.parent, diff_id)
+        chain_id = extend_chain(parent, packed.digest)
         row = self.find_layer(chain_id)
         if row is not None:
             return row
-        self._commit_layer(packing.key, chain_id, unpacked, packing.undo)
-        digest = await self._commit_ingest(packing.ingest)
-        row = _describe(digest, packing.ingest.size, chain_id, unpacked)
-        self._layers[chain_id] = row
-        return row
+        return await self.unpack_member(packed, packed.digest, parent, chain_id, lambda _: None)
 
     # Images
 
@@ -316,14 +273,14 @@ class Assembly:
 
 
 @contextmanager
-def _dropped_first(ingest: Ingest) -> Iterator[None]:
-    """Drop the ingest if the block fails, before all else: on a full disk even the record of
+def _dropped_first(drop: Callable[[], object]) -> Iterator[None]:
+    """Drop an ingest if the block fails, before all else: on a full disk even the record of
     a snapshot needs room to go.
     """
     try:
         yield
     except BaseException:
-        ingest.abort()
+        drop()
         raise
 
 

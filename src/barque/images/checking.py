@@ -30,18 +30,16 @@ from pathlib import Path
 
 import msgspec
 
-from barque.content.store import ContentStore
 from barque.errors import BarqueError, NotFound
-from barque.images.catalog import Catalog, get_blobs
+from barque.images.catalog import get_blobs
 from barque.images.feed import run_in_thread
 from barque.images.findings import Finding, Holders, Tell
 from barque.images.flights import Status
-from barque.images.garbage import UNPACK_KEY, Garbage, Lease
+from barque.images.garbage import UNPACK_KEY, Lease
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.progress import Report
 from barque.images.record import Image, decode_config, get_chain_ids, shorten
-from barque.images.tar import Limits
-from barque.snapshots.contract import Snapshotter
+from barque.images.storage import Storage
 from barque.store.images import LayerRow
 
 _SECOND_LOOK_S = 1.0
@@ -61,11 +59,7 @@ class ImageCheck:
 
     def __init__(
         self,
-        catalog: Catalog,
-        content: ContentStore,
-        snapshotter: Snapshotter,
-        garbage: Garbage,
-        limits: Limits,
+        storage: Storage,
         *,
         deep: bool,
         repair: bool,
@@ -73,11 +67,11 @@ class ImageCheck:
         tell: Tell,
         report: Report,
     ) -> None:
-        self._catalog = catalog
-        self._content = content
-        self._snapshotter = snapshotter
-        self._garbage = garbage
-        self._limits = limits
+        self._catalog = storage.catalog
+        self._content = storage.content
+        self._snapshotter = storage.snapshotter
+        self._garbage = storage.garbage
+        self._limits = storage.limits
         self._deep = deep
         self._repair = repair
         self._holders = holders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -224,7 +225,8 @@ async def _read_platform(repository: Repository, manifest: Manifest) -> dict[str
     """Return what machine an image is for, as its config says."""
     size = min(manifest.config.size, MAX_CONFIG_BYTES)
     pieces = download(repository, manifest.config.digest, size, 1, lambda _pause_s: None)
-    content = b"".join([piece async for piece in pieces])
+    async with aclosing(pieces):
+        content = b"".join([piece async for piece in pieces])
     if digest_bytes(content) != manifest.config.digest:
         raise Damaged(f"image config verification failed for digest {manifest.config.digest}")
     config = decode_config(content)

@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
+from contextlib import aclosing
 from typing import TypeVar
 
-from barque.errors import BarqueError, InvalidArgument
+from barque.errors import BarqueError, InvalidArgument, Unavailable
 
 _T = TypeVar("_T")
 _HIGH_WATER = 4 << 20
+ANSWER_S = 20.0
+"""How long a file system may take to answer one question."""
 
 
 class Stopped(BarqueError):
@@ -86,13 +90,17 @@ class Feed:
 
 
 async def run_in_thread(
-    work: Callable[[threading.Event], _T], name: str, on_stop: Callable[[], None] | None = None
+    work: Callable[[threading.Event], _T],
+    name: str,
+    on_stop: Callable[[], None] | None = None,
+    patience_s: float | None = None,
 ) -> _T:
     """Run ``work`` in a thread of its own and return its result.
 
     On cancellation the event given to ``work`` is set, ``on_stop`` is called to wake it, and
     the thread is awaited before the cancellation goes on: what it works on is there until it
-    has ended.
+    has ended. With ``patience_s`` no longer than that: for work on a file system that may not
+    answer (see ``run_bounded``), which then has to own all that it works on.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_T] = loop.create_future()
@@ -121,20 +129,68 @@ async def run_in_thread(
         stop.set()
         if on_stop is not None:
             on_stop()
+        done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         while not done.done():
-            await asyncio.wait([done])
-        if not done.cancelled():
-            done.exception()
+            await asyncio.wait([done], timeout=patience_s)
+            if patience_s is not None:
+                break
         raise
 
 
+async def run_bounded(
+    work: Callable[[], _T],
+    name: str,
+    what: str,
+    discard: Callable[[_T], object] = lambda _: None,
+    timeout_s: float = ANSWER_S,
+) -> _T:
+    """Run ``work``, whose system calls may not come back, in a thread of its own.
+
+    A network file system whose server is gone, or a FUSE one, holds a thread until it answers
+    or is unmounted; nothing else ends that. So nobody waits for the thread longer than
+    ``timeout_s``, nor when cancelled: it is left behind then, and what it comes to in the end
+    is given to ``discard``, in the thread. Raises what ``work`` raises, and Unavailable with
+    ``what`` did not answer.
+    """
+    outcome: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 it is raised where the result is awaited
+            outcome.set_exception(error)
+
+    def clear(ended: Future[_T]) -> None:
+        if ended.exception() is None:
+            discard(ended.result())
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    done = asyncio.wrap_future(outcome)
+    try:
+        await asyncio.wait([done], timeout=timeout_s)
+    except asyncio.CancelledError:
+        outcome.add_done_callback(clear)
+        raise
+    if done.done():
+        return done.result()
+    outcome.add_done_callback(clear)
+    raise Unavailable(
+        f"{what} has not answered for {timeout_s:.0f} s: is its server there? Mount it again, or "
+        "do without it"
+    )
+
+
 async def run_fed(
-    stream: AsyncIterator[bytes], work: Callable[[Feed, threading.Event], _T], name: str
+    stream: AsyncGenerator[bytes],
+    work: Callable[[Feed, threading.Event], _T],
+    name: str,
+    patience_s: float | None = None,
 ) -> _T:
     """Run ``work`` in a thread of its own on what ``stream`` gives.
 
-    Returns its result when ``work`` has ended, even if the stream has not. A failure of the
-    stream is raised inside ``work`` as InvalidArgument, so that it cleans up by itself.
+    Returns its result when ``work`` has ended, even if the stream has not, which is closed. A
+    failure of the stream is raised inside ``work`` as InvalidArgument, so that it cleans up by
+    itself. ``patience_s`` is ``run_in_thread``'s.
     """
     feed = Feed()
 
@@ -149,9 +205,10 @@ async def run_fed(
 
     async def pump() -> None:
         try:
-            async for chunk in stream:
-                if not await feed.put(bytes(chunk)):
-                    return
+            async with aclosing(stream):
+                async for chunk in stream:
+                    if not await feed.put(bytes(chunk)):
+                        return
         except Exception as error:  # noqa: BLE001 whatever a transport raises
             feed.end(InvalidArgument(f"the upload broke off: {str(error) or type(error).__name__}"))
         else:
@@ -160,7 +217,7 @@ async def run_fed(
     async with asyncio.TaskGroup() as group:
         pumping = group.create_task(pump())
         try:
-            return await run_in_thread(run, name, give_up)
+            return await run_in_thread(run, name, give_up, patience_s)
         except BaseException as error:  # noqa: BLE001 raised below: a group would wrap it
             failure = error
         finally:
@@ -219,18 +276,21 @@ class _Outflow:
 
 
 async def stream_from_thread(
-    work: Callable[[Callable[[bytes], None], threading.Event], object], name: str
+    work: Callable[[Callable[[bytes], None], threading.Event], object],
+    name: str,
+    patience_s: float | None = None,
 ) -> AsyncGenerator[bytes]:
     """Give what ``work`` hands to the function that it is given, in a thread of its own.
 
     A failure of ``work`` is raised when what it wrote before has been given. Close the
-    iterator to give up: ``work`` is then told by Stopped and by its event, and waited for.
+    iterator to give up: ``work`` is then told by Stopped and by its event, and waited for, at
+    most ``patience_s`` if given, as by ``run_in_thread``.
     """
     flow = _Outflow()
 
     async def run() -> None:
         try:
-            await run_in_thread(lambda stop: work(flow.put, stop), name, flow.abandon)
+            await run_in_thread(lambda stop: work(flow.put, stop), name, flow.abandon, patience_s)
         finally:
             flow.end()
 

@@ -31,6 +31,11 @@ class Growing:
         """How many bytes have arrived."""
         return self._written
 
+    @property
+    def failed(self) -> bool:
+        """Whether the writing has failed."""
+        return self._failure is not None
+
     def write(self, data: bytes) -> None:
         """Append ``data``. For one thread. Raises as the ingest does."""
         self._ingest.write(data)

@@ -22,6 +22,7 @@ from barque.images.growing import Following
 from barque.images.tar import BLOCK, Limits, Source
 from barque.images.unpack import Layer, Whiteouts
 from barque.kernel.files import sync_file_system
+from barque.models.ids import Digest
 from barque.models.image import OCI_LAYER
 from barque.models.launch import RootfsMount
 
@@ -47,14 +48,22 @@ class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metered:
-    """A source that counts, keeps a copy in ``ingest`` if given, and stops when told."""
+    """A source that counts, keeps a copy in ``ingest`` if given, and stops when told.
+
+    ``digest`` tells the digest of all that it gives, once it has, where that is known.
+    """
 
     def __init__(
-        self, source: Readable, stop: threading.Event, ingest: Ingest | None = None
+        self,
+        source: Readable,
+        stop: threading.Event,
+        ingest: Ingest | None = None,
+        digest: Callable[[], Digest] | None = None,
     ) -> None:
         self._source = source
         self._stop = stop
         self._ingest = ingest
+        self.digest = digest
         self.bytes_read = 0
 
     def read(self, size: int, /) -> bytes:
@@ -87,13 +96,15 @@ def unpack(source: Metered, mount: RootfsMount, parent: str, limits: Limits) -> 
         else:
             whiteouts = Whiteouts.DELETE if parent else Whiteouts.IGNORE
         compression, pieces = open_decompressed(source)
-        digest = hashlib.sha256()
+        state = hashlib.sha256()
+        known = None if compression else source.digest
+        update = state.update if known is None else _ignore
         # Decompressing is as much work as all the rest; reading is not, and takes on hashing.
         if compression:
             ahead = stack.enter_context(ReadAhead(pieces))
-            archive = Source(_watch(ahead, source, digest.update, limits))
+            archive = Source(_watch(ahead, source, update, limits))
         else:
-            watched = _watch(pieces, source, digest.update, limits)
+            watched = _watch(pieces, source, update, limits)
             archive = Source(stack.enter_context(ReadAhead(watched)))
         stack.callback(source.close)  # before the thread that reads ahead is waited for
         layer = Layer(root, whiteouts, lower, limits)
@@ -101,10 +112,14 @@ def unpack(source: Metered, mount: RootfsMount, parent: str, limits: Limits) -> 
         archive.drain()
         sync_file_system(root)
         return Unpacked(
-            diff_id=f"sha256:{digest.hexdigest()}",
+            diff_id=f"sha256:{state.hexdigest()}" if known is None else known(),
             size_bytes=layer.size_bytes,
             compression=compression,
         )
+
+
+def _ignore(_piece: bytes) -> None:
+    """Hash nothing: somebody does already."""
 
 
 def _open(stack: ExitStack, path: str) -> int:

@@ -39,7 +39,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from barque.content.digests import digest_bytes, parse_digest
-from barque.content.store import ContentStore, Ingest
+from barque.content.store import Ingest
 from barque.errors import (
     AlreadyExists,
     BarqueError,
@@ -50,11 +50,10 @@ from barque.errors import (
     Unavailable,
 )
 from barque.images.assembly import Assembly
-from barque.images.catalog import Catalog
 from barque.images.download import Download
 from barque.images.feed import run_fed, run_in_thread
 from barque.images.flights import Flights, Listener, Status, ignore
-from barque.images.garbage import UNPACK_KEY, Garbage, Lease
+from barque.images.garbage import UNPACK_KEY, Lease
 from barque.images.growing import Following
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.platform import format_platform, get_host, rank
@@ -62,7 +61,7 @@ from barque.images.progress import Report
 from barque.images.record import decode_config, get_chain_ids, shorten
 from barque.images.reference import Reference
 from barque.images.selection import MAX_CONFIG_BYTES, Selected, is_foreign, select
-from barque.images.tar import Limits
+from barque.images.storage import Storage
 from barque.images.tasks import end_all, run_together
 from barque.models.ids import Digest, ImageId
 from barque.models.image import Descriptor, ImageConfig, Platform
@@ -72,7 +71,6 @@ from barque.registry.config import RegistryConfig
 from barque.registry.documents import Document
 from barque.registry.errors import Damaged, RegistryError, Unreachable
 from barque.registry.transfer import download
-from barque.snapshots.contract import Snapshotter
 from barque.store.images import LayerRow
 
 _PROGRESS_S = 0.1
@@ -130,21 +128,13 @@ def plan_layers(selected: Selected, config: ImageConfig) -> list[_Layer]:
 class Pulls:
     """Pulls images for one engine. Use on the loop's thread."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        content: ContentStore,
-        snapshotter: Snapshotter,
-        garbage: Garbage,
-        *,
-        limits: Limits,
-        config: RegistryConfig,
-    ) -> None:
-        self._catalog = catalog
-        self._content = content
-        self._snapshotter = snapshotter
-        self._garbage = garbage
-        self._limits = limits
+    def __init__(self, storage: Storage, config: RegistryConfig) -> None:
+        self._storage = storage
+        self._catalog = storage.catalog
+        self._content = storage.content
+        self._snapshotter = storage.snapshotter
+        self._garbage = storage.garbage
+        self._limits = storage.limits
         self._config = config
         self._slots = asyncio.Semaphore(config.max_concurrent_downloads)
         self._layers: Flights[LayerRow] = Flights()
@@ -224,9 +214,7 @@ class Pulls:
     ) -> Pulled:
         async with (
             # The assembly is left last: it gives back the space of what the lease lets go.
-            Assembly(
-                self._catalog, self._content, self._snapshotter, self._garbage, self._limits
-            ) as assembly,
+            Assembly(self._storage) as assembly,
             self._hold() as lease,
             AsyncExitStack() as held,
         ):
@@ -374,6 +362,8 @@ class Pulls:
             try:
                 try:
                     await asyncio.wait([receiving, unpacking], return_when=asyncio.FIRST_EXCEPTION)
+                    if download.failed:  # which unpacking may have heard of first
+                        await asyncio.wait([receiving])
                 finally:
                     await end_all([receiving, unpacking])
                 # Unpacking fails, too, where the download does: the download knows better why.
@@ -395,7 +385,7 @@ class Pulls:
         size = layer.descriptor.size
         failure: BaseException | None = None
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def pieces() -> AsyncGenerator[bytes]:
             nonlocal failure
             told = time.monotonic()
             received = blob.resumed_bytes
@@ -583,3 +573,8 @@ def explained(reference: Reference) -> Iterator[None]:
         if error.is_missing and error.code != "BLOB_UNKNOWN":
             raise NotFound(f"manifest for {reference.familiar} not found: {error}") from error
         raise
+    except Damaged as error:
+        raise Damaged(
+            f"{error}: {reference.familiar} cannot be used. Try again; if it stays, the registry's "
+            "copy is damaged, or something on the way to it changes what is sent"
+        ) from error

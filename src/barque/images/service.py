@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from barque.images.platform import get_host, parse_platform
 from barque.images.record import HistoryLine, Image, decode_config, get_chain_ids, shorten
 from barque.images.reference import Reference, parse_reference, parse_tag_target
 from barque.images.removal import Removal, Users
+from barque.images.storage import Storage
 from barque.images.tar import Limits
 from barque.models.ids import ImageId
 from barque.models.image import HistoryEntry, ImageConfig, RootFS, RunConfig
@@ -68,10 +69,11 @@ class ImageService:
         registries: RegistryConfig | None = None,
     ) -> None:
         self._content = content
-        self._snapshotter = snapshotter
-        self._limits = limits or Limits()
         self._catalog = Catalog(database, content)
         self._garbage = Garbage(self._catalog, content, snapshotter)
+        self._storage = Storage(
+            self._catalog, content, snapshotter, self._garbage, limits or Limits()
+        )
         self._registries = registries or RegistryConfig()
         self._exchange: Exchange | None = None
         self.listener: Listener = _ignore
@@ -162,11 +164,7 @@ class ImageService:
         from barque.images.checking import ImageCheck  # noqa: PLC0415 rarely used
 
         check = ImageCheck(
-            self._catalog,
-            self._content,
-            self._snapshotter,
-            self._garbage,
-            self._limits,
+            self._storage,
             deep=deep,
             repair=repair,
             holders=holders,
@@ -200,14 +198,7 @@ class ImageService:
             from barque.images.pull import Pulls  # noqa: PLC0415
             from barque.images.push import Pushes  # noqa: PLC0415
 
-            pulls = Pulls(
-                self._catalog,
-                self._content,
-                self._snapshotter,
-                self._garbage,
-                limits=self._limits,
-                config=self._registries,
-            )
+            pulls = Pulls(self._storage, self._registries)
             pushes = Pushes(self._catalog, self._content, self._garbage, self._registries)
             self._exchange = Exchange(pulls, pushes, self._registries, self._tell)
         return self._exchange
@@ -221,13 +212,11 @@ class ImageService:
         # Not before it is needed: decompressors and parsers cost an idle engine memory.
         from barque.images.assembly import Assembly  # noqa: PLC0415
 
-        return Assembly(
-            self._catalog, self._content, self._snapshotter, self._garbage, self._limits
-        )
+        return Assembly(self._storage)
 
     async def import_image(
         self,
-        stream: AsyncIterator[bytes],
+        stream: AsyncGenerator[bytes],
         *,
         repo: str = "",
         tag: str = "",
@@ -285,11 +274,10 @@ class ImageService:
             if base is not None:
                 self._catalog.get(base.id)  # it may have been removed meanwhile
             layers = [assembly.hold_layer(row) for row in base.layers] if base else []
-            async with assembly.pack(key, changes, base.chain_id if base else "") as packing:
-                await packing.written
-                if packed is not None:
-                    await packed()
-                layer = await assembly.keep_layer(packing)
+            member = await assembly.pack(key, changes)
+            if packed is not None:
+                await packed()
+            layer = await assembly.keep_layer(member, base.chain_id if base else "")
             diff_ids = [row.diff_id for row in layers]
             if layer is not None:
                 layers.append(layer)
@@ -319,22 +307,24 @@ class ImageService:
         return self._catalog.images[image_id]
 
     async def load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str = ""
-    ) -> AsyncIterator[dict[str, Any]]:
+        self, stream: AsyncGenerator[bytes], *, quiet: bool, platform: str = ""
+    ) -> AsyncGenerator[dict[str, Any]]:
         """Load all images of an archive (docker's or OCI layout, compressed or not).
 
         Gives the objects of docker's progress stream; a failure is the last of them, and
         nothing was loaded then. Close the iterator to give up.
         """
         try:
-            async for line in self._load(stream, quiet=quiet, platform=platform):
-                yield line
+            lines = self._load(stream, quiet=quiet, platform=platform)
+            async with aclosing(lines):
+                async for line in lines:
+                    yield line
         except BarqueError as error:
             yield {"errorDetail": {"message": str(error)}, "error": str(error)}
 
     async def _load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool, platform: str
-    ) -> AsyncIterator[dict[str, Any]]:
+        self, stream: AsyncGenerator[bytes], *, quiet: bool, platform: str
+    ) -> AsyncGenerator[dict[str, Any]]:
         wanted = parse_platform(platform) if platform else get_host()
         async with self._assemble() as assembly:
             archive = await assembly.stage(stream)
@@ -344,9 +334,10 @@ class ImageService:
                 if image is not None and assembly.is_whole(image):
                     assembly.add_tags(image.id, plan.tags)
                 else:
-                    async for line in self._load_image(assembly, plan):
-                        if not quiet:
-                            yield line
+                    async with aclosing(self._load_image(assembly, plan)) as lines:
+                        async for line in lines:
+                            if not quiet:
+                                yield line
             loaded = [(ImageId(plan.config.digest), plan.tags) for plan in planned]
             former = dict(self._catalog.references)
             assembly.register()
@@ -366,7 +357,7 @@ class ImageService:
 
     async def _load_image(
         self, assembly: Assembly, plan: PlannedImage
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any]]:
         content = plan.config.read(self._content)
         config = decode_config(content)
         diff_ids = config.rootfs.diff_ids
@@ -489,7 +480,7 @@ class ImageService:
     def _measure(self) -> int:
         return sum(
             snapshot.size_bytes
-            for snapshot in self._snapshotter.walk()
+            for snapshot in self._storage.snapshotter.walk()
             if snapshot.kind == "committed"
         )
 

@@ -43,6 +43,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """More than one system call takes: such paths are made step by step."""
     long_name_bytes: int = 64 << 20
     """Of all names and links together, what is longer than 255 bytes: names are remembered."""
+    remembered: int = 1_000_000
+    """Entries, where each must be remembered until the end: some 200 bytes of memory each."""
     depth: int = 1024
     """Components of a path."""
     extents: int = 100_000
@@ -148,11 +150,19 @@ class Source:
             return data
         return b"".join(bytes(piece) for piece in self._available(size))
 
-    def pieces(self, size: int) -> Iterator[memoryview]:
+    def pieces(self, size: int) -> Iterable[memoryview]:
         """Give exactly ``size`` bytes as views, valid until the next one is asked for.
 
         Raises InvalidArgument if the stream ends before.
         """
+        start, end = self._at, self._at + size
+        if end <= len(self._chunk):
+            self._at = end
+            self.position += size
+            return (memoryview(self._chunk)[start:end],)
+        return self._split(size)
+
+    def _split(self, size: int) -> Iterator[memoryview]:
         left = size
         for piece in self._available(size):
             left -= len(piece)

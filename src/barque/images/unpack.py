@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -51,6 +52,8 @@ _OPAQUE = b"trusted.overlay.opaque"
 _OVERLAY_XATTRS = b"trusted.overlay."
 _OPAQUE_NAME = b".wh..opq"
 _CAPABILITY = b"security.capability"
+_PLAIN = re.compile(rb"[^/.][^/]{0,254}(?:/[^/.][^/]{0,254})*/?")
+"""A name that is clean, but for a slash at its end."""
 
 
 class Whiteouts(enum.Enum):
@@ -167,7 +170,16 @@ class Layer:
             case _:
                 self._make_special(directory, base, entry)
         if self._whiteouts is Whiteouts.DELETE:
-            self._created.add((self._inodes[directory], base))
+            self._note(self._inodes[directory], base)
+
+    def _note(self, directory: int, base: bytes) -> None:
+        """Remember what this layer has brought: whiteouts do not concern it."""
+        self._created.add((directory, base))
+        if len(self._created) > self._limits.remembered:
+            raise InvalidArgument(
+                f"the layer has more than the {self._limits.remembered} entries that can be "
+                "unpacked where the storage driver copies layers: use the storage driver overlay"
+            )
 
     def _check_kind(self, directory: int, base: bytes, name: bytes, entry: Entry) -> None:
         """Refuse to make a directory of a file that is there, or a file of a directory."""
@@ -277,7 +289,7 @@ class Layer:
             os.fchmod(below, _NEW_PARENT_MODE)
             self._inherit(path, below)
             if self._whiteouts is Whiteouts.DELETE:
-                self._created.add((os.fstat(fd).st_ino, component))
+                self._note(os.fstat(fd).st_ino, component)
         except BaseException:
             os.close(below)
             raise
@@ -312,11 +324,12 @@ class Layer:
         self._times[b""] = entry.mtime_ns
 
     def _make_file(self, directory: int, base: bytes, entry: Entry, source: Source) -> None:
+        permissions = entry.mode & 0o777
         try:
-            fd = os.open(base, _NEW_FILE, 0o600, dir_fd=directory)
+            fd = os.open(base, _NEW_FILE, permissions, dir_fd=directory)
         except FileExistsError:
             self._clear(directory, base)
-            fd = os.open(base, _NEW_FILE, 0o600, dir_fd=directory)
+            fd = os.open(base, _NEW_FILE, permissions, dir_fd=directory)
         try:
             if entry.extents is None:
                 if entry.size:
@@ -466,9 +479,16 @@ class Layer:
         os.utime(base, ns=times, dir_fd=directory, follow_symlinks=False)
 
     def _set_attributes(self, fd: int, entry: Entry) -> None:
-        """Set owner, mode and attributes, in the order in which none undoes another."""
-        os.fchown(fd, entry.uid, entry.gid)
-        os.fchmod(fd, entry.mode)
+        """Set owner, mode and attributes, in the order in which none undoes another.
+
+        What is right already is left: asking is cheaper than a change of the inode.
+        """
+        status = os.fstat(fd)
+        if status.st_uid != entry.uid or status.st_gid != entry.gid:
+            os.fchown(fd, entry.uid, entry.gid)
+            os.fchmod(fd, entry.mode)
+        elif stat.S_IMODE(status.st_mode) != entry.mode:
+            os.fchmod(fd, entry.mode)
         if entry.xattrs:
             self._set_xattrs(fd, entry)
 
@@ -489,15 +509,33 @@ class Layer:
                 ) from error
 
     def _clear(self, directory: int, base: bytes) -> None:
-        """Remove what stands in the way of an entry."""
+        """Remove what stands in the way of an entry.
+
+        Not a link by which the entry's own directory was reached: readers differ in where the
+        entry is then, and some of them fail.
+        """
         remove_tree(directory, base)
         keep = directory, self._inodes.get(directory)
         path = next(path for path, fd in self._directories.items() if fd == directory)
+        if not self._leads_to(path, directory):
+            raise InvalidArgument(
+                f"invalid layer: {show(path + b'/' + base)} replaces a link on its own way"
+            )
         del self._directories[path]
         self._forget_directories()
         self._directories[path] = keep[0]
         if keep[1] is not None:
             self._inodes[directory] = keep[1]
+
+    def _leads_to(self, path: bytes, directory: int) -> bool:
+        try:
+            fd = _open_inside(self._root, path, _DIRECTORY)
+        except KernelError:
+            return False
+        try:
+            return os.path.samestat(os.fstat(fd), os.fstat(directory))
+        finally:
+            os.close(fd)
 
     # Whiteouts
 
@@ -669,6 +707,10 @@ def clean(name: bytes, limits: Limits | None = None) -> bytes:
     InvalidArgument for a name that is too long or too deep.
     """
     limits = limits or _LIMITS
+    if len(name) <= _CALL_BYTES and _PLAIN.fullmatch(name):  # nearly all are
+        name = name.rstrip(b"/")
+        if name.count(b"/") < limits.depth:
+            return name
     if len(name) > limits.path_bytes:
         raise InvalidArgument(
             f"invalid layer: the name {show(name)}… has {len(name)} bytes, "

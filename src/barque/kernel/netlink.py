@@ -60,6 +60,7 @@ RTM_DELADDR = 21
 RTM_GETADDR = 22
 RTM_NEWROUTE = 24
 RTM_GETROUTE = 26
+RTM_NEWNEIGH = 28
 RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3
 RT_SCOPE_UNIVERSE = 0
@@ -81,6 +82,8 @@ IFLA_NET_NS_FD = 28
 IFLA_EXT_MASK = 29
 IFLA_NUM_TX_QUEUES = 31
 IFLA_NUM_RX_QUEUES = 32
+IFLA_LINK_NETNSID = 37
+IFLA_GSO_IPV4_MAX_SIZE = 63
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INFO_SLAVE_KIND = 4
@@ -105,6 +108,11 @@ IFA_FLAGS = 8
 IFA_F_NODAD = 0x02
 IFA_F_PERMANENT = 0x80
 
+# neighbour.h
+NDA_DST = 1
+NDA_LLADDR = 2
+NUD_STALE = 0x04
+
 # if.h, sockios.h
 IFF_UP = 0x1
 SIOCGIFINDEX = 0x8933
@@ -118,6 +126,7 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, seque
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _U32 = struct.Struct("=I")
 _RECEIVE_SIZE = 1 << 16
@@ -144,6 +153,10 @@ class Link(NamedTuple):
     mac: str
     master: int
     """Index of the bridge it is a port of, or 0."""
+    gso_max_bytes: int = 0
+    """See ``set_link``; 0 before Linux 6.3."""
+    reaches_out: bool = False
+    """Its parent, or its other end, is in another network namespace."""
 
 
 class Address(NamedTuple):
@@ -220,10 +233,13 @@ def set_link(
     mac: str = "",
     mtu: int = 0,
     master: int | None = None,
+    gso_max_bytes: int = 0,
 ) -> Request:
     """Change the properties that are given of the interface ``index``.
 
-    ``master`` 0 takes it out of its bridge.
+    ``master`` 0 takes it out of its bridge. ``gso_max_bytes``: how much of a TCP connection over
+    IPv4 goes out by it as one packet, by default 64 KiB. Kernels before 6.3 do not know it and
+    leave it at that. A bridge takes more (else EINVAL) when it has ports, all of which can.
     """
     flags, change = (IFF_UP if up else 0, 0 if up is None else IFF_UP)
     body = _LINK.pack(socket.AF_UNSPEC, 0, index, flags, change)
@@ -233,6 +249,8 @@ def set_link(
         body += _u32(IFLA_MTU, mtu)
     if master is not None:
         body += _u32(IFLA_MASTER, master)
+    if gso_max_bytes:
+        body += _u32(IFLA_GSO_IPV4_MAX_SIZE, gso_max_bytes)
     return Request(RTM_SETLINK, 0, body, "set link", f"index {index}")
 
 
@@ -255,11 +273,14 @@ def add_veth(
     peer: str,
     peer_mac: str = "",
     mtu: int = 0,
+    gso_max_bytes: int = 0,
+    peer_gso_max_bytes: int = 0,
 ) -> Request:
     """Create a veth pair across two namespaces, wired up, in one request.
 
     ``name`` appears in the namespace ``namespace_fd``, up, as a port of the bridge with the
-    index ``master`` there. ``peer`` appears in the socket's own namespace, down.
+    index ``master`` there. ``peer`` appears in the socket's own namespace, down. On the sizes of
+    packets see ``set_link``: the first is of what goes to the peer.
 
     The far end is the message's main device and the near end its peer, because the kernel
     honours IFLA_MASTER for the main device only; and each is born where it belongs, because
@@ -284,6 +305,10 @@ def add_veth(
     if mtu:
         body += _u32(IFLA_MTU, mtu)
         inside += _u32(IFLA_MTU, mtu)
+    if gso_max_bytes:
+        body += _u32(IFLA_GSO_IPV4_MAX_SIZE, gso_max_bytes)
+    if peer_gso_max_bytes:
+        inside += _u32(IFLA_GSO_IPV4_MAX_SIZE, peer_gso_max_bytes)
     body += nested(
         IFLA_LINKINFO,
         attribute(IFLA_INFO_KIND, b"veth"),
@@ -444,6 +469,17 @@ def _default_route(index: int, gateway: str, flags: int) -> Request:
         body += attribute(RTA_GATEWAY, packed)
     body += _u32(RTA_OIF, index)
     return Request(RTM_NEWROUTE, flags, body, "add default route via", gateway)
+
+
+def correct_neighbour(index: int, address: str, mac: str) -> Request:
+    """Let the table of neighbours, if ``address`` is in it, say that it is at ``mac`` now.
+
+    Fails (ENOENT) if it is not.
+    """
+    family, packed, _ = _parse_cidr(f"{address}/0")
+    body = _NEIGHBOUR.pack(family, index, NUD_STALE, 0, 0)
+    body += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    return Request(RTM_NEWNEIGH, NLM_F_REPLACE, body, "correct neighbour", address)
 
 
 class Netlink:
@@ -675,6 +711,8 @@ def _parse_link(payload: bytes) -> Link:
         mtu=_number(attributes.get(IFLA_MTU, b"")),
         mac=attributes.get(IFLA_ADDRESS, b"").hex(":"),
         master=_number(attributes.get(IFLA_MASTER, b"")),
+        gso_max_bytes=_number(attributes.get(IFLA_GSO_IPV4_MAX_SIZE, b"")),
+        reaches_out=IFLA_LINK_NETNSID in attributes,
     )
 
 

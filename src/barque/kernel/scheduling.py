@@ -38,13 +38,21 @@ def _number(index: int, name: str) -> int:
 
 
 def set_scheduler(  # noqa: PLR0917 - the fields of struct sched_attr
-    policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int
+    policy: int,
+    flags: int,
+    nice: int,
+    priority: int,
+    runtime: int,
+    deadline: int,
+    period: int,
+    *,
+    pid: int = 0,
 ) -> None:
-    """sched_setattr(2) for the calling process; times in nanoseconds. Raises KernelError."""
+    """sched_setattr(2) for ``pid``, 0 is the caller; times in nanoseconds. Raises KernelError."""
     attributes = _attributes.pack(
         _attributes.size, policy, flags, nice, priority, runtime, deadline, period
     )
-    syscall("sched_setattr", _number(0, "sched_setattr"), 0, attributes, 0)
+    syscall("sched_setattr", _number(0, "sched_setattr"), pid, attributes, 0)
 
 
 def set_io_priority(class_: int, priority: int) -> None:

@@ -18,6 +18,8 @@ MAX_MESSAGE = 65536
 MAX_FDS = 64
 _INT = struct.calcsize("i")
 _ANCILLARY = _socket.CMSG_SPACE(MAX_FDS * _INT)
+_UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+_WITH_SENDER = _ANCILLARY + _socket.CMSG_SPACE(_UCRED.size)
 
 
 def pair() -> tuple[Socket, Socket]:
@@ -75,11 +77,33 @@ def send(end: Socket, data: bytes, fds: list[int] | tuple[int, ...] = (), flags:
     end.sendmsg([data], ancillary, flags)
 
 
+def name_senders(end: Socket) -> None:
+    """Let the kernel say who sent what is received on ``end`` from here on."""
+    end.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+
+
 def receive(end: Socket) -> tuple[bytes, list[int]]:
     """One message with its descriptors (close-on-exec, ours); ``b""`` when the peer has gone."""
-    data, ancillary, _, _ = end.recvmsg(MAX_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
+    data, fds, _ = _receive(end, _ANCILLARY)
+    return data, fds
+
+
+def receive_from(end: Socket) -> tuple[bytes, list[int], int]:
+    """As ``receive``, with the sender's pid, 0 where it is not in our PID namespace.
+
+    ``end`` names senders. Who has CAP_SYS_ADMIN over a PID namespace may give the pid of another
+    process of that namespace for its own.
+    """
+    return _receive(end, _WITH_SENDER)
+
+
+def _receive(end: Socket, room: int) -> tuple[bytes, list[int], int]:
+    data, ancillary, _, _ = end.recvmsg(MAX_MESSAGE, room, _socket.MSG_CMSG_CLOEXEC)
     fds: list[int] = []
+    sender = 0
     for level, kind, packed in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             fds += struct.unpack(f"{len(packed) // _INT}i", packed)
-    return data, fds
+        elif level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
+            sender, _, _ = _UCRED.unpack(packed)
+    return data, fds, sender

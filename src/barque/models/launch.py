@@ -56,6 +56,9 @@ class Interface(msgspec.Struct, kw_only=True):
     gateway: str = ""
     gateway6: str = ""
     mtu: int = 1500
+    gso_in_bytes: int = 0
+    gso_out_bytes: int = 0
+    """How much of a TCP connection comes in, and goes out, as one packet (GSO); 0 is 64 KiB."""
     isolated: bool = False
     """The bridge passes nothing between this port and other isolated ones."""
     reflected: bool = False

@@ -20,6 +20,8 @@ OPTION_PREFIX = "com.docker.network.container_iface_prefix"
 OPTION_HOST_4 = "com.docker.network.host_ipv4"
 OPTION_HOST_6 = "com.docker.network.host_ipv6"
 
+OPTION_ADVERTISE_COUNT = "com.docker.network.advertise_addr_nmsgs"
+OPTION_ADVERTISE_MS = "com.docker.network.advertise_addr_ms"
 OPTION_PARENT = "parent"
 OPTION_MACVLAN_MODE = "macvlan_mode"
 OPTION_IPVLAN_MODE = "ipvlan_mode"
@@ -144,6 +146,19 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         """MTU of the network's interfaces in bytes; 0 is their parent's."""
         given = int(self.options.get(OPTION_MTU) or 0)
         return given or (0 if self.parent else DEFAULT_MTU)
+
+    @property
+    def advertisements(self) -> int:
+        """How often neighbours are told of a new endpoint's addresses.
+
+        dockerd's default is 3; on a bridge of the host none gets lost, and 1 will do.
+        """
+        return int(self.options.get(OPTION_ADVERTISE_COUNT) or 1)
+
+    @property
+    def advertise_interval_s(self) -> float:
+        """How long the next time is waited for."""
+        return int(self.options.get(OPTION_ADVERTISE_MS) or 1000) / 1000
 
     @property
     def icc(self) -> bool:

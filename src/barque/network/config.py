@@ -15,6 +15,9 @@ DEFAULT_BRIDGE = "barque0"
 
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,14}")
 
+BIG_TCP_BYTES = 196608
+"""How much of a TCP connection crosses a bridge as one packet; see docs/adr/0019."""
+
 
 class AddressPool(msgspec.Struct, frozen=True, kw_only=True):
     """Where subnets are taken from: ``base`` cut in networks of prefix length ``size``."""

@@ -24,6 +24,8 @@ from barque.kernel.netlink import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from barque.models.api import Ipam, IpamPool, NetworkRequest
 from barque.models.network import (
     FALSE,
+    OPTION_ADVERTISE_COUNT,
+    OPTION_ADVERTISE_MS,
     OPTION_BRIDGE,
     OPTION_GATEWAY_MODE_4,
     OPTION_GATEWAY_MODE_6,
@@ -56,7 +58,7 @@ _KNOWN = frozenset({
     *_BOOLEANS, OPTION_BRIDGE, OPTION_GATEWAY_MODE_4, OPTION_GATEWAY_MODE_6, OPTION_HOST_4,
     OPTION_HOST_6, OPTION_HOST_BINDING, OPTION_MTU, OPTION_PREFIX, OPTION_TRUSTED,
     "com.docker.network.bridge.default_bridge",
-    "com.docker.network.advertise_addr_nmsgs", "com.docker.network.advertise_addr_ms",
+    OPTION_ADVERTISE_COUNT, OPTION_ADVERTISE_MS,
 })  # fmt: skip
 _ACCEPTED_WITHOUT_EFFECT = "com.docker.network.generic"
 _MODES = ("nat", "nat-unprotected", "routed", "isolated")
@@ -92,6 +94,7 @@ def check_request(request: NetworkRequest, others: Iterable[NetworkRecord]) -> N
         )
     if request.config_only:
         return  # its options are those of a driver that is not known yet
+    _check_advertising(request.driver, request.options or {})
     if request.driver in WITH_PARENT:
         _check_parent(request, others)
     else:
@@ -246,6 +249,25 @@ def _check_mtu(options: Mapping[str, str]) -> None:
         raise InvalidArgument(f"invalid MTU number: {mtu}: it must be 68 to 65535")
 
 
+def _check_advertising(driver: str, options: Mapping[str, str]) -> None:
+    for name, least, most, unit in (
+        (OPTION_ADVERTISE_COUNT, 0, 3, "an integer"),
+        (OPTION_ADVERTISE_MS, 100, 2000, "integer milliseconds"),
+    ):
+        value = options.get(name, "")
+        if not value:
+            continue
+        if not (value.isascii() and value.isdigit()):
+            raise InvalidArgument(f'value for option {name} "{value}" must be {unit}')
+        if not least <= int(value) <= most:
+            raise InvalidArgument(f"{name} must be in the range {least} to {most}")
+        if driver not in {"", "bridge"}:
+            raise NotImplementedHere(
+                f"network option {name} is not implemented for the driver {driver} in this version "
+                "of barque: only bridges are told of new addresses"
+            )
+
+
 def _check_bridge_name(request: NetworkRequest, others: list[NetworkRecord]) -> None:
     name = (request.options or {}).get(OPTION_BRIDGE, "")
     if not name:
@@ -302,6 +324,8 @@ def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
         version = config.version if config.subnet or config.gateway else 4
         if version == 6 and not enabled[6]:
             continue
+        if version in found and request.driver in {"", "bridge"}:
+            raise PermissionDenied("bridge driver doesn't support multiple subnets")
         if version in found:
             raise NotImplementedHere(
                 f"more than one IPv{version} subnet for one network is not implemented in this "

@@ -10,6 +10,7 @@ from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
 from barque.models.launch import Interface
 from barque.models.network import OPTION_IPVLAN_FLAG, NetworkRecord
+from barque.network.config import BIG_TCP_BYTES
 from barque.network.endpointoptions import parse_sysctls
 from barque.network.modes import DEFAULT_MODES
 
@@ -173,11 +174,14 @@ def list_ways(asked: Sequence[Asked]) -> list[Way]:
 
 def make_interface(network: NetworkRecord, endpoint: EndpointSettings, name: str) -> Interface:
     """Describe the interface of an endpoint, without a default route."""
+    ours = bool(network.bridge) and not network.adopted  # and no NIC is a port of it
     addresses = []
     if endpoint.ip_address:
         addresses.append(f"{endpoint.ip_address}/{endpoint.ip_prefix_len}")
     if endpoint.global_ipv6_address:
         addresses.append(f"{endpoint.global_ipv6_address}/{endpoint.global_ipv6_prefix_len}")
+    asked = (endpoint.ipam_config and endpoint.ipam_config.link_local_ips) or ()
+    addresses += [f"{text}/{64 if ':' in text else 16}" for text in asked]  # as dockerd has it
     return Interface(
         name=name,
         # Not derived from the container: the kernel takes the interface of the last run
@@ -191,6 +195,9 @@ def make_interface(network: NetworkRecord, endpoint: EndpointSettings, name: str
         mode=network.link_mode,
         flag=network.options.get(OPTION_IPVLAN_FLAG) or "bridge",
         mtu=network.mtu,
+        gso_in_bytes=BIG_TCP_BYTES if ours else 0,
+        # What leads to a NIC would be cut in pieces by the processor where 64 KiB are not.
+        gso_out_bytes=BIG_TCP_BYTES if ours and network.internal else 0,
         isolated=bool(network.bridge) and not network.icc,
         sysctls=parse_sysctls(endpoint.driver_opts),
     )

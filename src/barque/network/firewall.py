@@ -390,7 +390,7 @@ class Firewall:
             self._socket = None
 
     def restore(self) -> None:
-        """Put the table up anew, soon."""
+        """Put the table up anew, at once; again and again only after a pause each."""
         self._lost = True
         if self._restoring is None or self._restoring.done():
             self._restoring = asyncio.get_running_loop().create_task(self._restore())
@@ -398,7 +398,6 @@ class Firewall:
     async def _restore(self) -> None:
         while self._lost:
             self._lost = False
-            await asyncio.sleep(_SETTLE_S)  # who flushes often loads rules of his own right after
             try:
                 await self.apply()
             except BarqueError as error:
@@ -407,6 +406,7 @@ class Firewall:
                 await asyncio.sleep(_AGAIN_S)
             else:
                 _log.warning("somebody took rules of table %s away: restored", self.table)
+                await asyncio.sleep(_SETTLE_S)  # who flushes often does so more than once
 
     def _on_news(self) -> None:
         if self._read_losses():
@@ -489,6 +489,7 @@ async def _run_nft(*arguments: str, script: str = "") -> bytes:
             process.kill()
             await process.wait()
     if process.returncode:
-        message = errors.decode(errors="replace").strip()
+        # The reason, then the line that it does not like: with all ports of a map in our case.
+        message = errors.decode(errors="replace").strip().partition("\n")[0]
         raise FailedPrecondition(f"nft {' '.join(arguments)} failed: {message}")
     return output

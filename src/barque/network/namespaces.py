@@ -12,8 +12,8 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
-from ipaddress import ip_interface
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import NamedTuple, TypeVar
 
 from barque.errors import KernelError
@@ -21,8 +21,10 @@ from barque.kernel import nftables
 from barque.kernel.netlink import Netlink, delete_link, replace_default_route
 from barque.kernel.process import CLONE_NEWNET, setns, unshare
 from barque.models.launch import Interface
+from barque.models.network import WITH_PARENT
 from barque.network.containerfiles import RESOLVER
 from barque.network.endpoints import Way, next_interface
+from barque.network.ipam import AnyNetwork
 from barque.runtime.network import configure
 
 _OWN = "/proc/thread-self/ns/net"
@@ -171,6 +173,34 @@ def remove_inside(namespace_fd: int, addresses: list[str]) -> None:
         wanted = {_plain(address) for address in addresses}
         for index in {a.ifindex for a in netlink.addresses() if _plain(a.cidr) in wanted}:
             netlink.execute(delete_link(index))
+
+
+def remove_strangers(
+    namespace_fd: int, known: Collection[str], subnets: Collection[AnyNetwork]
+) -> list[str]:
+    """Remove interfaces upon a parent in the host that no endpoint has; for a thread.
+
+    Those are of a kind that containers are given, and have an address in one of ``subnets`` and
+    none of ``known``. Takes the descriptor; returns their names.
+    """
+    _enter(namespace_fd)
+    mine = {_plain(address) for address in known}
+    removed = []
+    with Netlink() as netlink:
+        addresses: dict[int, list[IPv4Interface | IPv6Interface]] = {}
+        for address in netlink.addresses():
+            addresses.setdefault(address.ifindex, []).append(ip_interface(address.cidr))
+        for link in netlink.links():
+            there = addresses.get(link.ifindex, [])
+            if (
+                link.kind in WITH_PARENT
+                and link.reaches_out
+                and any(each.ip in subnet for each in there for subnet in subnets)
+                and mine.isdisjoint(str(each.ip) for each in there)
+            ):
+                netlink.execute(delete_link(link.ifindex))
+                removed.append(link.name)
+    return removed
 
 
 def remove_interface(host_name: str) -> None:

@@ -277,8 +277,9 @@ class PortAllocator:
     def retake(self, published: Published, target: Target, *, who: str) -> tuple[Held, list[str]]:
         """Hold again what a running container had before the engine was started anew.
 
-        Returns what could not be held, as warnings: the container keeps its ports all the same,
-        as its rules are in force.
+        Returns what could not be held, as warnings. A port that another program has taken
+        meanwhile is kept all the same, as its rules are in force; one that belongs to a container
+        retaken before is not.
         """
         held, warnings = Held(), []
         for text, bindings in published.items():
@@ -292,6 +293,10 @@ class PortAllocator:
                     continue
                 number, host_ip = int(binding.host_port), binding.host_ip
                 want = Wanted(ports[0], protocol, host_ip, number, number)
+                if self._clashes(protocol, host_ip, number):
+                    shown = _join(host_ip, number)
+                    warnings.append(f"{shown}/{protocol} belongs to another container: given up")
+                    continue
                 try:
                     self._bind_all(held, want, [host_ip], number, who)
                 except FailedPrecondition as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from barque.errors import InvalidArgument, NotImplementedHere
+from barque.errors import InvalidArgument
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
 from barque.network.endpointoptions import check_options
 from barque.network.files import parse_extra_host
@@ -53,11 +53,8 @@ def check_endpoint(network: str, endpoint: EndpointSettings) -> None:
     if ipam:
         _check_address(ipam.ipv4_address, 4)
         _check_address(ipam.ipv6_address, 6)
-        if ipam.link_local_ips:
-            raise NotImplementedHere(
-                "link-local addresses of endpoints (--link-local-ip) are not implemented in this "
-                "version of barque"
-            )
+        for text in ipam.link_local_ips or ():
+            _check_link_local(text)
     check_options(endpoint.driver_opts)
     if network not in PREDEFINED:
         return
@@ -80,6 +77,16 @@ def _check_address(text: str, version: int) -> None:
         fits = False
     if not fits:
         raise InvalidArgument(f"invalid endpoint settings:\ninvalid IPv{version} address: {text}")
+
+
+def _check_link_local(text: str) -> None:
+    """Refuse what is no address; that it is a link-local one, dockerd does not ask either."""
+    try:
+        fits = not ip_address(text).is_unspecified and "%" not in text
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InvalidArgument(f"invalid endpoint settings:\ninvalid link-local IP address: {text}")
 
 
 def check_mac(mac: str) -> None:

@@ -48,6 +48,7 @@ from barque.models.ids import ContainerId
 from barque.models.launch import Interface
 from barque.models.network import OPTION_HOST_BINDING, NetworkRecord
 from barque.network import bridge, firewall, parents
+from barque.network.advertise import Advertiser
 from barque.network.attachment import Attachment
 from barque.network.catalog import Catalog
 from barque.network.config import NetworkConfig
@@ -82,6 +83,7 @@ from barque.network.namespaces import (
     open_socket,
     remove_inside,
     remove_interface,
+    remove_strangers,
     set_ways,
     wire_namespace,
 )
@@ -93,6 +95,9 @@ from barque.store.database import Database
 from barque.store.networks import NetworkStore
 
 _ID_BYTES = 32
+_ANNOUNCE_S = 0.01
+"""Until a new endpoint is announced: for hundreds to hear it takes the kernel half a millisecond,
+which whoever waits for a start need not wait for."""
 
 _log = logging.getLogger("barque.network")
 
@@ -107,6 +112,9 @@ class _Place:
     resolver: Resolver | None = None
     namespace_fd: int = -1
     """Of the container's network namespace, where something is done in it now and then."""
+    inside: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while interfaces are made inside, or the sockets of a resolver opened: port 53 leads to
+    those opened last."""
 
 
 class Networks:
@@ -129,6 +137,7 @@ class Networks:
         self._names = Names()
         self._ports = PortAllocator(ipv6=bridge.has_ipv6())
         self._relay = Relay()
+        self._advertiser = Advertiser()
         own = config.device or hashlib.sha256(os.fsencode(database.path)).hexdigest()[:12]
         self._firewall = Firewall(firewall.table_name(own), self._catalog.list)
         self._changing = asyncio.Lock()
@@ -157,7 +166,7 @@ class Networks:
         self._catalog.open_predefined()
         self._catalog.restore()
         self._unplug_strangers(records)
-        for record in records:
+        for record in sorted(records, key=lambda record: not record.state.running):
             if record.id not in self._places:
                 self._retake(record)
         if not any(network.driver == "bridge" for network in self._catalog.list()):
@@ -239,6 +248,7 @@ class Networks:
         """Let go of sockets. Networks and containers go on, resolvers wait for the next engine."""
         self._unwatch()
         self._relay.close()
+        self._advertiser.close()
         for place in self._places.values():
             place.held.close()
             self._close_inside(place)
@@ -552,6 +562,35 @@ class Networks:
             raise Conflict(f"container {record.id[:12]} was stopped while it was being started")
         return made
 
+    def advertise(self, id: ContainerId) -> None:  # noqa: A002 - the Engine API's word
+        """Tell neighbours of the addresses of a container that has just been started."""
+        place = self._places.get(id)
+        for network, endpoint in place.asked if place else ():
+            self._advertise(id, network, endpoint)
+
+    def _advertise(
+        self,
+        id: ContainerId,  # noqa: A002 - the Engine API's word
+        network: NetworkRecord,
+        endpoint: EndpointSettings,
+    ) -> None:
+        if not network.bridge:
+            return
+        addresses = [*filter(None, (endpoint.ip_address, endpoint.global_ipv6_address))]
+        self._advertiser.correct(network.bridge, endpoint.mac_address, addresses)
+
+        def announce(left: int) -> None:
+            place = self._places.get(id)
+            joined = place.asked if place else ()
+            if not left or all(a.endpoint.endpoint_id != endpoint.endpoint_id for a in joined):
+                return
+            self._advertiser.announce(network.bridge, endpoint.mac_address, addresses)
+            if left > 1:
+                loop.call_later(network.advertise_interval_s, announce, left - 1)
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(_ANNOUNCE_S, announce, network.advertisements)
+
     async def wire(
         self, record: ContainerRecord, attachment: Attachment, namespace_fd: int
     ) -> None:
@@ -648,22 +687,63 @@ class Networks:
     def needs_namespace(self, id: ContainerId) -> bool:  # noqa: A002 - the Engine API's word
         """Whether ``resume`` has something to do in a container that was taken over."""
         place = self._places.get(id)
-        return place is not None and place.resolver is None and is_named(place.asked)
+        named = place is not None and place.resolver is None and is_named(place.asked)
+        return named or (place is not None and bool(self._list_parented()))
 
     async def resume(self, record: ContainerRecord, namespace_fd: int) -> None:
         """Resolve names again for a container that an earlier engine started.
 
-        Takes the descriptor of its network namespace.
+        An interface that the earlier engine made, but did not come to record, is removed. Takes
+        the descriptor of its network namespace.
         """
-        place = self._places.get(record.id)
+        async with AsyncExitStack() as undo:
+            undo.callback(os.close, namespace_fd)
+            place = self._places.get(record.id)
+            if place is None:
+                return
+            await self._remove_strangers(record, place, namespace_fd)
+            if is_named(place.asked):
+                await self._open_resolver(record, place, os.dup(namespace_fd))
+
+    async def _remove_strangers(
+        self, record: ContainerRecord, place: _Place, namespace_fd: int
+    ) -> None:
+        """Do inside what ``_unplug_strangers`` does for bridges in the host."""
+        subnets = [
+            ip_network(pool.subnet) for network in self._list_parented() for pool in network.ipam
+        ]
+        if not subnets:
+            return
+        async with place.inside:
+            known = [
+                address
+                for _, endpoint in place.asked
+                for address in (endpoint.ip_address, endpoint.global_ipv6_address)
+                if address
+            ]
+            work = partial(remove_strangers, os.dup(namespace_fd), known, subnets)
+            for name in await call_in_thread(work):
+                _log.warning("container %s: removed the leftover %s", record.id[:12], name)
+
+    def _list_parented(self) -> Sequence[NetworkRecord]:
+        """Return the networks whose interfaces are seen inside of containers only."""
+        return [network for network in self._catalog.list() if network.parent]
+
+    async def _open_resolver(
+        self, record: ContainerRecord, place: _Place, namespace_fd: int
+    ) -> None:
+        """Let names be resolved in a container that runs, unless they are. Takes the descriptor.
+
+        A container that an earlier engine started may be connected while it is resumed.
+        """
         try:
-            sockets = await call_in_thread(
-                partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
-            )
-        except BaseException:
+            async with place.inside:
+                if place.resolver is None:
+                    work = partial(open_resolver, os.dup(namespace_fd))
+                    sockets = await call_in_thread(work, ResolverSockets.close)
+                    self._adopt(record, place, os.dup(namespace_fd), sockets)
+        finally:
             os.close(namespace_fd)
-            raise
-        self._adopt(record, place, namespace_fd, sockets)
 
     async def connect(
         self, record: ContainerRecord, ref: str, asked: EndpointSettings, namespace_fd: int
@@ -694,20 +774,19 @@ class Networks:
             after = list_ways(place.asked)
             changed = [way for way in after if way not in before]
             work = partial(add_interface, namespace_fd, interface, changed, named=bool(name))
-            await call_in_thread(work)
+            async with place.inside:
+                await call_in_thread(work)
             undo.push_async_callback(self._unplug, network, joined, namespace_fd)
             self._check_there(record, place)
             if after != before:
                 self._move_ports(record, place)
-            if is_named(place.asked) and place.resolver is None:
-                sockets = await call_in_thread(
-                    partial(open_resolver, os.dup(namespace_fd)), ResolverSockets.close
-                )
-                self._adopt(record, place, os.dup(namespace_fd), sockets)
+            if is_named(place.asked):
+                await self._open_resolver(record, place, os.dup(namespace_fd))
                 self._check_there(record, place)
             self._publish_names(record, network, joined)
             if place.resolver is not None:
                 place.resolver.view = self._view(record, place)
+            self._advertise(record.id, network, joined)
             undo.pop_all()
             os.close(namespace_fd)
         return self._now(place, record)

@@ -7,6 +7,7 @@ never becomes http, unless both hosts are insecure by configuration.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -282,7 +283,17 @@ def _describe(method: str, url: str, failure: BaseException) -> Unreachable:
     shown = f'{method.title()} "{url.partition("?")[0]}"'
     if isinstance(failure, TimeoutError):
         return Unreachable(f"{shown}: no answer in time: is the registry up, and reachable?")
+    if isinstance(failure, aiohttp.ClientConnectorError):
+        reason = _reason(failure.__cause__ or failure.os_error)
+        return Unreachable(f"{shown}: cannot connect to {failure.host}:{failure.port}: {reason}")
     return Unreachable(f"{shown}: {str(failure) or type(failure).__name__}")
+
+
+def _reason(error: BaseException) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    if number and number > 0 and not isinstance(error, ssl.SSLError):
+        return os.strerror(number).lower()
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 class Pace:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from barque.cgroups import lists
 from barque.errors import FailedPrecondition, InvalidArgument
 from barque.kernel import scheduling
+from barque.kernel.procfs import write_proc
 from barque.models import oci
 
 _POLICIES = {
@@ -25,6 +26,7 @@ _POLICIES = {
     "SCHED_IDLE": 5,
     "SCHED_DEADLINE": 6,
 }
+_DEADLINE, _RESET_ON_FORK = 6, 0x01
 _REAL_TIME = frozenset({"SCHED_FIFO", "SCHED_RR"})
 _SCHEDULER_FLAGS = {
     "SCHED_FLAG_RESET_ON_FORK": 0x01,
@@ -74,23 +76,29 @@ class Attributes(NamedTuple):
         if self.personality is not None:
             scheduling.set_personality(self.personality)
 
+    def passed_on(self) -> Attributes:
+        """Those that a fork passes on: not SCHED_DEADLINE, nor what is reset by it."""
+        if self.scheduler is None:
+            return self
+        policy, flags, *_ = self.scheduler
+        inherited = policy != _DEADLINE and not flags & _RESET_ON_FORK
+        return self if inherited else self._replace(scheduler=None)
+
+    def apply_rest(self, pid: int) -> None:
+        """Set the others for the process ``pid``. Raises KernelError."""
+        if self.scheduler is not None and self.passed_on().scheduler is None:
+            scheduling.set_scheduler(*self.scheduler, pid=pid)
+
     def apply_labels(self, proc_fd: int) -> None:
         """Say under which AppArmor profile and SELinux label execve shall run the program.
 
-        ``proc_fd`` is a procfs of our own. Raises OSError.
+        ``proc_fd`` is a procfs of our own. Raises as ``write_proc``.
         """
         if self.apparmor_profile:
-            _write_attribute(proc_fd, "apparmor/exec", f"exec {self.apparmor_profile}")
+            profile = f"exec {self.apparmor_profile}"
+            write_proc(proc_fd, "thread-self/attr/apparmor/exec", profile)
         if self.selinux_label:
-            _write_attribute(proc_fd, "exec", self.selinux_label)
-
-
-def _write_attribute(proc_fd: int, name: str, value: str) -> None:
-    fd = os.open(f"thread-self/attr/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc_fd)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+            write_proc(proc_fd, "thread-self/attr/exec", self.selinux_label)
 
 
 def plan_attributes(process: oci.Process, linux: oci.Linux | None) -> Attributes:

@@ -1,23 +1,26 @@
 """A further process in a running container.
 
-The shim makes it inside the container's PID namespace; it joins the container's cgroup and
-all its other namespaces, and then takes the same last steps as the init.
+The shim makes a preparer of it, which joins the container's cgroup and all its namespaces, takes
+the same last steps as the init, and branches off the process when nothing else is to be done; see
+``runtime.branch``.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from barque.cgroups import open_cgroup
-from barque.errors import FailedPrecondition, InvalidArgument
+from barque.errors import FailedPrecondition, InvalidArgument, KernelError
 from barque.kernel import process as kp
 from barque.kernel.paths import open_in_root
 from barque.models import oci
 from barque.models.launch import ExecLaunch
 from barque.runtime import terminal
 from barque.runtime.attributes import parse_list, plan_attributes
+from barque.runtime.branch import Branch
 from barque.runtime.process import (
     Gate,
     apply_oom_score,
@@ -31,7 +34,14 @@ from barque.runtime.status import Reporter
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, by_numbers, resolve
 
-_JOINED = kp.CLONE_NEWNS | kp.CLONE_NEWUTS | kp.CLONE_NEWIPC | kp.CLONE_NEWNET | kp.CLONE_NEWCGROUP
+_JOINED = (
+    kp.CLONE_NEWNS
+    | kp.CLONE_NEWUTS
+    | kp.CLONE_NEWIPC
+    | kp.CLONE_NEWNET
+    | kp.CLONE_NEWCGROUP
+    | kp.CLONE_NEWPID  # of what is cloned
+)
 
 
 class ExecIo(NamedTuple):
@@ -78,12 +88,12 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
         apply_oom_score(process.oom_score_adj, host_proc, reporter)
     lift_rlimits(process.rlimits)
     reporter.stage = "scheduling"
-    attributes.apply()
+    attributes.passed_on().apply()
     reporter.stage = "namespaces"
     flags = _JOINED
     for kind in launch.namespaces:
         flags |= kp.NAMESPACES[kind][0]
-    kp.setns(io.init_pidfd, flags)
+    _enter(io.init_pidfd, flags)
     if "user" in launch.namespaces:
         become_root()  # what is made from here on is its
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -103,7 +113,24 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     os.close(host_proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
-    execute(process, identity, bpf, reporter, gate=io.gate, preserved=io.preserved)
+    execute(
+        process,
+        identity,
+        bpf,
+        reporter,
+        gate=io.gate,
+        preserved=io.preserved,
+        branch=Branch.of(process),
+    )
+
+
+def _enter(init_pidfd: int, flags: int) -> None:
+    try:
+        kp.setns(init_pidfd, flags)
+    except KernelError as error:
+        if error.errno == errno.ESRCH:
+            raise FailedPrecondition("the container is not running any more") from None
+        raise
 
 
 def _join(path: str, init_pidfd: int) -> None:

@@ -31,17 +31,18 @@ from barque.cgroups import cgroup_version, open_cgroup
 from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
+from barque.kernel.procfs import write_proc
 from barque.models import oci
 from barque.models.launch import SHM_OF, ContainerLaunch, CopyUp
 from barque.runtime import terminal
 from barque.runtime.attributes import plan_attributes
 from barque.runtime.devices import ALWAYS_ALLOWED, host_devices, make_devices
+from barque.runtime.gate import StartGate
 from barque.runtime.hooks import run_hooks
 from barque.runtime.mounts import MountStep, plan_mounts, propagation_flag
 from barque.runtime.network import configure, move_devices
 from barque.runtime.process import (
     Filter,
-    Gate,
     apply_oom_score,
     connect_stdio,
     execute,
@@ -49,7 +50,7 @@ from barque.runtime.process import (
 )
 from barque.runtime.rootfs import Root, copy_tree, open_rootfs
 from barque.runtime.shm import SHM, clone_shm
-from barque.runtime.status import Mounted, Reporter, Unmapped
+from barque.runtime.status import Mounted, Reporter, Unmapped, describe
 from barque.runtime.userns import become_root
 from barque.runtime.users import Identity, by_numbers, resolve
 
@@ -95,7 +96,7 @@ class Lifecycle(NamedTuple):
 
     hooks: oci.Hooks
     state: oci.State
-    gate: Gate | None
+    gate: StartGate | None
     preserved: tuple[int, ...] = ()
     """Descriptors that the program gets."""
     new_keyring: bool = True
@@ -126,6 +127,8 @@ def run_init(read_launch: Callable[[], ContainerLaunch], io: InitIo) -> NoReturn
     try:
         _run(read_launch(), io)
     except BaseException as error:  # noqa: BLE001 - reported to the shim, then the process ends
+        if io.lifecycle is not None and io.lifecycle.gate is not None:
+            io.lifecycle.gate.tell(describe(io.reporter.stage, error).message)
         io.reporter.fail(error)
 
 
@@ -161,6 +164,9 @@ def _run(launch: ContainerLaunch, io: InitIo) -> NoReturn:
     os.close(proc)
     reporter.stage = "standard streams"
     connect_stdio(io.stdio, slave)
+    os.setsid()
+    if process.terminal:
+        terminal.control()
     lifecycle = io.lifecycle
     execute(
         process,
@@ -289,11 +295,21 @@ def make_cgroup(spec: oci.Spec) -> None:
     if not spec.linux.cgroups_path:
         return
     cgroup = open_cgroup(spec.linux.cgroups_path)
-    cgroup.create()
+    cgroup.create(mountable=_may_mount_groups(spec))
     resources = spec.linux.resources or oci.Resources()
     if resources.devices:
         resources.devices = [*resources.devices, *ALWAYS_ALLOWED]
     cgroup.apply(resources)
+
+
+def _may_mount_groups(spec: oci.Spec) -> bool:
+    """Whether the container can mount the control groups that its own namespace shows."""
+    capabilities = spec.process.capabilities if spec.process else None
+    return (
+        any(ns.type == "cgroup" and not ns.path for ns in spec.linux.namespaces)
+        and capabilities is not None
+        and "CAP_SYS_ADMIN" in capabilities.bounding
+    )
 
 
 def join_cgroup(spec: oci.Spec) -> None:
@@ -416,8 +432,4 @@ def _set_sysctl(proc: int, name: str, value: str) -> None:
     path = name.translate(_SYSCTL_PATH)
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise InvalidArgument(f"sysctl {name!r} has an empty part or one of dots alone")
-    fd = os.open(f"sys/{path}", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+    write_proc(proc, f"sys/{path}", value)

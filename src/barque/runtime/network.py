@@ -58,6 +58,8 @@ def configure(interfaces: list[Interface], host_netns_fd: int) -> None:
                 else:
                     requests.append(_pair(interface, host, host_netns_fd))
                 netlink.execute(*requests)
+                if interface.gso_in_bytes:
+                    _enlarge(host, interface)
                 if interface.isolated:
                     host.execute(isolate_port(host.index(interface.host_name)))
                 if interface.reflected:
@@ -133,7 +135,22 @@ def _pair(interface: Interface, host: Netlink, host_netns_fd: int) -> Request:
         peer=interface.name,
         peer_mac=interface.mac,
         mtu=interface.mtu,
+        gso_max_bytes=interface.gso_in_bytes,
+        peer_gso_max_bytes=interface.gso_out_bytes,
     )
+
+
+def _enlarge(host: Netlink, interface: Interface) -> None:
+    """Let the bridge send as big packets as the container takes, now that it has a port.
+
+    It stays as it is where somebody has made a NIC a port of it that cannot.
+    """
+    bridge = host.index(interface.bridge)
+    try:
+        host.execute(set_link(bridge, gso_max_bytes=interface.gso_in_bytes))
+    except KernelError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _add_upon_parent(interface: Interface, host: Netlink, inside: Netlink) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 
 from barque.errors import BarqueError, FailedPrecondition, KernelError
 from barque.kernel import process as kp
@@ -132,16 +133,23 @@ def clone_inside(
         os.close(writes)
         return 0, -1, 0
     os.close(writes)
-    os.close(pidfd)
     poll = select.poll()
     poll.register(reads, select.POLLIN)
-    told = os.read(reads, 4096).decode() if poll.poll(_TIMEOUT_S * 1000) else ""
-    os.close(reads)
-    if not told.isdecimal():
-        if not sibling:
-            os.waitpid(between, 0)
-        raise FailedPrecondition(f"joining namespaces: {told or 'the process was killed'}")
-    return int(told), os.pidfd_open(int(told)), between
+    try:
+        if not poll.poll(_TIMEOUT_S * 1000):
+            told = f"not done within {_TIMEOUT_S:g} s"
+        else:
+            told = os.read(reads, 4096).decode() or "the process was killed"
+        if told.isdecimal():
+            return int(told), os.pidfd_open(int(told)), between
+        if sibling:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        else:
+            kp.end_child(between, pidfd)
+        raise FailedPrecondition(f"joining namespaces: {told}")
+    finally:
+        os.close(reads)
+        os.close(pidfd)
 
 
 def settle(pid: int, launch: ContainerLaunch, *, joined: bool) -> list[str]:

@@ -18,6 +18,8 @@ The order matters and is the same for all::
     seccomp                 needs CAP_SYS_ADMIN, unless no_new_privs is set: then last. All that
                             it might forbid and that can be done before is done
     capability sets         to what the spec says
+    branch                  an exec: into the PID namespace (``runtime.branch``), session, terminal,
+                            RLIMIT_NPROC; before the filter where that forbids a part of it
     start                   where it is apart from create (``Gate``): wait for it. The filter is
                             loaded by then: its listener is the creator's to pass on
     execve
@@ -43,6 +45,7 @@ from barque.kernel.process import (
 )
 from barque.models import oci
 from barque.runtime import capabilities, terminal
+from barque.runtime.branch import Branch
 from barque.runtime.pid1 import fork_program
 from barque.runtime.seccomp import compile_filter, load_filter, notifies
 from barque.runtime.status import ExecutableError, Listener, Reporter
@@ -169,11 +172,10 @@ def restore_signals() -> None:
 
 
 def connect_stdio(stdio: tuple[int, int, int] | None, slave: int) -> None:
-    """Begin a session with the terminal ``slave``, or where it is -1 with three descriptors."""
+    """Make the terminal ``slave`` the standard streams, or where it is -1 three descriptors."""
     if slave >= 0:
-        terminal.adopt(slave)
+        terminal.connect(slave)
         return
-    os.setsid()
     for number, fd in enumerate(stdio or ()):
         if fd == number:
             os.set_inheritable(fd, True)
@@ -294,16 +296,18 @@ def execute(
     as_init: bool = False,
     gate: Gate | None = None,
     preserved: tuple[int, ...] = (),
+    branch: Branch | None = None,
 ) -> NoReturn:
     """Carry out the steps above and run the program. With ``as_init`` stay as its PID 1.
 
-    ``preserved`` are descriptors that the program gets beside the standard ones. Raises what goes
-    wrong, as long as there is anybody to tell.
+    ``preserved`` are descriptors that the program gets beside the standard ones. With ``branch``
+    the program is run by another process, which is all that the caller has become. Raises what
+    goes wrong, as long as there is anybody to tell.
     """
     reporter.stage = "identity"
     lift_rlimits(process.rlimits)
     restore_signals()
-    if gate is not None:
+    if gate is not None and branch is None:
         die_with_parent(0)  # it may end when it has let us pass
     for fd in preserved:
         os.set_inheritable(fd, True)
@@ -312,7 +316,8 @@ def execute(
     own_stdio(identity.uid)
     change_identity(process, identity)
     reporter.stage = "limits"
-    apply_rlimits(process.rlimits, reporter)
+    later = branch.limits if branch is not None else []
+    apply_rlimits([limit for limit in process.rlimits if limit not in later], reporter)
     os.umask(0o22 if process.user.umask is None else process.user.umask)
     reporter.stage = "working directory"
     enter_cwd(process.cwd)
@@ -320,11 +325,16 @@ def execute(
     variables = environment(process, identity.home)
     search = os.fsdecode(variables.get(b"PATH", _DEFAULT_PATH.encode()))
     program = find_executable(process.args[0], search)
+    if branch is not None and (bpf.notifies or not branch.fits(bpf.code, reporter.fileno())):
+        _take(branch, reporter)
+        branch = None
     if bpf.code and not process.no_new_privileges:
         _load(bpf, reporter, no_new_privileges=False)
     capabilities.set_final(process.capabilities or oci.Capabilities())
     if bpf.code and process.no_new_privileges:
         _load(bpf, reporter, no_new_privileges=True)
+    if branch is not None:
+        _take(branch, reporter)
     if gate is not None:
         gate.pass_through(reporter)
     if as_init:
@@ -334,6 +344,11 @@ def execute(
         os.execve(program, process.args, variables)
     except OSError as error:
         raise _refused(process.args[0], program, error) from None
+
+
+def _take(branch: Branch, reporter: Reporter) -> None:
+    branch.take(reporter)
+    apply_rlimits(branch.limits, reporter)
 
 
 def _refused(name: str, program: str, error: OSError) -> ExecutableError:

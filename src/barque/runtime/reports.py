@@ -1,15 +1,20 @@
 """The maker's end of a process that is on its way to its program: what it tells, and the answers.
 
-See ``runtime.status`` for the messages.
+See ``runtime.status`` for the messages. They are not trusted: who may trace a process of its
+container can speak in its name.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
-from barque.kernel.seqpacket import Socket, receive
+import msgspec
+
+from barque.kernel.seqpacket import Socket, name_senders, receive_from
 from barque.runtime.status import (
+    Branched,
     Created,
     Failure,
     Listener,
@@ -22,20 +27,29 @@ from barque.runtime.status import (
 
 Question = Unmapped | Mounted | Listener | Created
 
+_MOST = 256
+_FORGED = Failure("start", 0, "the process reported what only another would", 128)
+
 
 class Reports:
     """What the process has told so far.
 
     ``master`` is its terminal, the taker's, or -1; ``failure`` why it will not get there.
+    ``branched`` is the pid of who said to be the process, in place of who was made, or 0;
+    ``waits``: it wants an answer to that (``go``).
     """
 
     def __init__(self, end: Socket, answer: Callable[[Question], None]) -> None:
         """Takes ownership of ``end``. ``answer`` does what is due when the process asks."""
+        name_senders(end)
         self._end = end
         self._answer = answer
+        self._taken = 0
         self.master = -1
         self.warnings: list[str] = []
         self.failure: Failure | None = None
+        self.branched = 0
+        self.waits = False
 
     def fileno(self) -> int:
         """The descriptor that is readable when there is something to take."""
@@ -44,26 +58,47 @@ class Reports:
     def take(self) -> bool:
         """Take the next report, waiting for it; False when there will be no more.
 
-        Raises what ``answer`` raises: the process waits still then.
+        What makes no sense is the ``failure`` that ends it. Raises what ``answer`` raises: the
+        process waits still then.
         """
         try:
-            data, fds = receive(self._end)
+            data, fds, sender = receive_from(self._end)
         except ConnectionResetError:  # it has died with an answer unread
             return False
-        match decode(data) if data else None:
+        try:
+            message = decode(data) if data else None
+        except msgspec.DecodeError:
+            message = _FORGED
+        self._taken += 1
+        if self._taken > _MOST:
+            message = _FORGED
+        match message:
             case None:
                 return False
-            case Pty():
-                self.master = fds[0]
+            case Pty() if fds and self.master < 0 and not self.branched:
+                self.master = fds.pop()
             case Warning_(message=text):
                 self.warnings.append(text)
-            case Failure() as failed:
-                self.failure = failed
+            case Branched(waits=waits) if not self.branched and sender:
+                self.branched, self.waits = sender, waits
+            case Pty() | Branched():
+                self.failure = _FORGED
+            case Failure():
+                self.failure = message
             case question:
                 self._answer(question)
-                os.write(self._end.fileno(), b"go")
-        return True
+                self.go()
+        for fd in fds:
+            os.close(fd)
+        return self.failure is None
+
+    def go(self) -> None:
+        """Answer the process, which waits; that it has died meanwhile is told by its reports."""
+        self.waits = False
+        with suppress(BrokenPipeError):
+            os.write(self._end.fileno(), b"go")
 
     def close(self) -> None:
         """Close our end: who asks from here on leaves."""
+        self.waits = False
         self._end.close()

@@ -40,10 +40,26 @@ def is_sealed() -> bool:
         os.close(fd)
 
 
+_BEGIN = """\
+import gc, sys
+gc.disable()  # short-lived, and forked: a collection costs more than it gives back
+sys.path += sys.argv.pop(1).split(":")
+from {0} import main
+main()
+"""
+
+
 def run_sealed(module: str, arguments: list[str]) -> None:
-    """Begin again as ``python -I -m module arguments`` from a sealed copy, unless this is one."""
+    """Begin again with ``main()`` of ``module`` from a sealed copy, unless this is one.
+
+    The new interpreter believes nothing of its environment (``-I``), and looks for modules where
+    this one does, without going through the site packages for that again (``-S``).
+    """
     if is_sealed():
         return
     memfd = sealed_interpreter()
-    command = [sys.executable, "-I", "-m", module, *arguments]
+    first = 0 if sys.flags.safe_path else 1  # where the script is, or the working directory
+    asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = ":".join(entry for entry in sys.path[first:] if entry not in asked)
+    command = [sys.executable, "-I", "-S", "-c", _BEGIN.format(module), path, *arguments]
     os.execve(f"/proc/self/fd/{memfd}", command, os.environ)

@@ -298,6 +298,28 @@ def _export(library: Any, context: int) -> bytes:
         os.close(fd)
 
 
+COMPILER = "1"
+"""To be counted up when ``compile_filter`` gives other instructions for the same profile."""
+
+
+class _Compiled:
+    """A filter that was compiled before: see ``use_compiled``."""
+
+    profile: oci.Seccomp | None = None
+    code = b""
+
+
+_compiled = _Compiled()
+
+
+def use_compiled(profile: oci.Seccomp, code: bytes) -> None:
+    """Have ``compile_filter`` return ``code`` for ``profile``, in this process and its forks.
+
+    For a program that runs one container and knows its filter from before.
+    """
+    _compiled.profile, _compiled.code = profile, code
+
+
 def compile_filter(profile: oci.Seccomp) -> bytes:
     """Compile a profile to a filter for ``load_filter``. Takes tens of milliseconds.
 
@@ -305,6 +327,8 @@ def compile_filter(profile: oci.Seccomp) -> bytes:
     Names of system calls that libseccomp does not know are skipped, as runc does. Raises
     InvalidArgument for a bad profile, FailedPrecondition without libseccomp.
     """
+    if profile == _compiled.profile:
+        return _compiled.code
     rules = plan_rules(profile)
     flags = plan_flags(profile.flags)
     default = _parse_action(profile.default_action, profile.default_errno_ret)

@@ -5,6 +5,8 @@ message     when                                           the shim then
 ==========  =============================================  =========================
 Pty         the terminal exists; its master comes along    keeps the descriptor
 Warning     something asked for could not be had           passes it to the engine
+Branched    an exec is in the PID namespace: the sender    takes it for the process; answers,
+            is its process                                 if asked to, when the preparer is gone
 Failure     a stage failed; the process is about to leave  reports it, reaps
 (end)       execve closed the socket                       reports the start
 ==========  =============================================  =========================
@@ -47,6 +49,15 @@ class Warning_(msgspec.Struct, tag="warning"):  # noqa: N801 - Warning is a buil
     message: str
 
 
+class Branched(msgspec.Struct, tag="branched"):
+    """The sender is what the exec's preparer has cloned, see ``runtime.branch``.
+
+    Which it is the kernel says. It ``waits`` until the preparer has been reaped and counts no more.
+    """
+
+    waits: bool
+
+
 class Failure(msgspec.Struct, tag="failure"):
     """Why the process did not start. ``exit_code`` is docker's 126, 127 or 128."""
 
@@ -74,7 +85,7 @@ class Listener(msgspec.Struct, tag="listener"):
     fd: int
 
 
-Message = Pty | Warning_ | Failure | Unmapped | Mounted | Created | Listener
+Message = Pty | Warning_ | Branched | Failure | Unmapped | Mounted | Created | Listener
 
 _encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Message).decode
@@ -108,9 +119,18 @@ class Reporter:
         """Hand over the terminal's master."""
         send(self._end, _encode(Pty()), (master_fd,))
 
+    def branched(self, *, waits: bool) -> None:
+        """Tell that the caller is the process; with ``waits`` as ``ask``."""
+        self._tell(Branched(waits))
+        if waits:
+            self._await_answer()
+
     def ask(self, message: Unmapped | Mounted | Listener | Created) -> None:
         """Send ``message`` and wait until the parent has done its part. Leaves if it is gone."""
         self._tell(message)
+        self._await_answer()
+
+    def _await_answer(self) -> None:
         if not os.read(self._end.fileno(), 16):
             os._exit(1)
 

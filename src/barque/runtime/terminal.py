@@ -17,6 +17,7 @@ from barque.runtime.rootfs import Root
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
+TIOCSCTTY = termios.TIOCSCTTY
 _PTMX = os.makedev(5, 2)
 
 
@@ -50,11 +51,14 @@ def resize(terminal: int, height: int, width: int) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("=4H", height, width, 0, 0))
 
 
-def adopt(slave: int) -> None:
-    """Make the terminal stdin, stdout, stderr and the controlling terminal of a new session."""
-    os.setsid()
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+def connect(slave: int) -> None:
+    """Make the terminal stdin, stdout and stderr."""
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
     if slave > 2:
         os.close(slave)
+
+
+def control() -> None:
+    """Make the terminal on stdin the controlling one of the session that the caller leads."""
+    fcntl.ioctl(0, TIOCSCTTY, 0)

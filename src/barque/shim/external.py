@@ -48,6 +48,7 @@ from barque.shim.task import (
     Helper,
     Process,
     StartError,
+    children,
     exit_status,
     make_pipes,
     received,
@@ -445,9 +446,7 @@ def watch_children() -> int:
 
 def reap_strays(known: set[int]) -> None:
     """Reap the children that have ended, but those whose pid is ``known``."""
-    with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
-        children = {int(word) for word in file.read().split()}
-    for pid in children - known:
+    for pid in children() - known:
         os.waitpid(pid, os.WNOHANG)
 
 

@@ -19,6 +19,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, NoReturn
 
@@ -56,11 +57,14 @@ from barque.shim.loop import Loop
 from barque.shim.mapped import is_mapped, start_mapped
 from barque.shim.streams import ProcessStreams
 from barque.shim.task import (
+    KILLED,
     START_TIMEOUT_S,
+    Branching,
     Helper,
     Process,
     StartError,
     Starting,
+    children,
     exit_status,
     follow,
     fork_helper,
@@ -93,7 +97,7 @@ class _Exec:
 class _StartingExec(NamedTuple):
     """An exec on its way, and whom to tell. ``deadline`` is monotonic seconds."""
 
-    starting: Starting | ExternalExec
+    starting: Branching | ExternalExec
     request: p.Exec
     clients: list[int]
     engine: Socket
@@ -226,6 +230,8 @@ class Shim:
         self._engines: dict[int, Socket] = {}
         self._execs: dict[str, _Exec] = {}
         self._starting: dict[int, _StartingExec] = {}
+        self._preparers: dict[int, Branching] = {}
+        self._strays = False
         self._pid = 0
         self._pidfd = -1
         self._exited = False
@@ -526,9 +532,13 @@ class Shim:
         fd = starting.fileno()
         deadline = time.monotonic() + START_TIMEOUT_S
         self._starting[fd] = _StartingExec(starting, request, clients, engine, deadline)
+        if isinstance(starting, Branching):
+            preparer = starting.preparer_pidfd
+            self._preparers[preparer] = starting
+            self._loop.watch(preparer, select.EPOLLIN, self._on_preparer_ended)
         self._loop.watch(fd, select.EPOLLIN, self._on_exec_report)
 
-    def _make_exec(self, request: p.Exec, read: Callable[[], ExecLaunch]) -> Starting:
+    def _make_exec(self, request: p.Exec, read: Callable[[], ExecLaunch]) -> Branching:
         init_pidfd = self._pidfd
 
         def child(reporter: Reporter, stdio: tuple[int, int, int] | None) -> None:
@@ -537,8 +547,8 @@ class Shim:
 
         group = open_birthplace(self._launch.cgroups_path, create=False)
         try:
-            make = partial(kp.clone_beside, init_pidfd, group)
-            return Starting(request.streams, make, child, self._launch.owner)
+            make = partial(kp.clone_child, 0, group)
+            return Branching(request.streams, make, child, self._launch.owner)
         finally:
             if group >= 0:
                 os.close(group)
@@ -562,10 +572,13 @@ class Shim:
             reply = self._take_exec(request, process, clients)
         except StartError as error:
             reply = self._refuse_exec(request, error, clients)
+            self._strays |= error.strays
         del self._starting[fd]
         self._send(engine, reply)
         if self._launch.runtime is not None:
             self._reap_strays()
+        if self._strays and not self._starting:
+            self._end_strays()
 
     def _refuse_exec(self, request: p.Exec, error: StartError, clients: list[int]) -> p.Reply:
         for fd in clients:
@@ -578,6 +591,10 @@ class Shim:
 
     def _take_exec(self, request: p.Exec, process: Process, clients: list[int]) -> p.Reply:
         exec_id = request.exec_id
+        if process.pid in self._known():  # somebody else spoke in its name
+            for fd in process.descriptors():
+                os.close(fd)
+            raise StartError(KILLED, strays=True)
         streams = ProcessStreams(self._loop, request.streams, None, lambda: self._detached(exec_id))
         if request.client is not None:
             streams.add_client(Client(clients[0], request.client, self._directory))
@@ -591,8 +608,13 @@ class Shim:
     def _reap(self, pidfd: int, _events: int) -> None:
         """Reap a process whose end tells nothing: it did not become its program, or never would."""
         self._loop.forget(pidfd)
-        exit_status(pidfd)
+        with suppress(ChildProcessError):  # a stray, too
+            exit_status(pidfd)
         os.close(pidfd)
+
+    def _on_preparer_ended(self, pidfd: int, events: int) -> None:
+        self._reap(pidfd, events)
+        self._preparers.pop(pidfd).preparer_ended()
 
     def _on_child_ended(self, fd: int, _events: int) -> None:
         os.read(fd, 4096)
@@ -603,8 +625,25 @@ class Shim:
         end before. One that is starting may be among them, so that has to be known first.
         """
         if not self._starting:
-            known = {self._pid, *(exec_.pid for exec_ in self._execs.values())}
-            reap_strays(known | ({self._helper.pid} if self._helper else set()))
+            reap_strays(self._known())
+
+    def _end_strays(self) -> None:
+        """End the children that are no process we know of: a preparer that was killed at the wrong
+        moment leaves one, and so does a container that keeps one from saying that it is there. A
+        PID namespace does not end before. None is starting: it would not be known yet.
+        """
+        try:
+            for pid in children() - self._known():
+                pidfd = os.pidfd_open(pid)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                self._loop.watch(pidfd, select.EPOLLIN, self._reap)
+        except OSError:  # all our descriptors are in use: after the next exec
+            return
+        self._strays = False
+
+    def _known(self) -> set[int]:
+        known = {self._pid, *(e.pid for e in self._execs.values() if e.pidfd >= 0)}
+        return known | ({self._helper.pid} if self._helper else set())
 
     def _on_exec_ended(self, fd: int, _events: int) -> None:
         exec_id, exec_ = next((k, e) for k, e in self._execs.items() if e.pidfd == fd)

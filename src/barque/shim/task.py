@@ -4,7 +4,7 @@ The init is started by a helper that is forked for this alone. It makes the proc
 until it has become the program, hands it over to the shim (pid, pidfd, our ends of its streams)
 in one message and leaves. The process is the shim's own child (CLONE_PARENT). What is touched
 on the way is the helper's memory: a shim that did it itself would keep it for the container's
-whole life. An exec'ed process is made by the shim itself.
+whole life. An exec'ed process is made by the shim itself: ``Branching``.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ Child = Callable[[Reporter, tuple[int, int, int] | None], None]
 class StartError(Exception):
     """The process did not start; ``failure`` says where and why.
 
-    ``pidfd`` is what was made of it, for its parent to reap, or -1.
+    ``pidfd`` is what was made of it, for its parent to reap, or -1. With ``strays`` there may be
+    a child that its parent does not know.
     """
 
-    def __init__(self, failure: Failure, pidfd: int = -1) -> None:
+    def __init__(self, failure: Failure, pidfd: int = -1, *, strays: bool = False) -> None:
         super().__init__(failure.message)
         self.failure = failure
         self.pidfd = pidfd
+        self.strays = strays
 
 
 class Process(NamedTuple):
@@ -70,6 +72,9 @@ class _Started(msgspec.Struct, tag="started"):
     warnings: list[str]
     between: int = 0
 
+
+KILLED = Failure("start", 0, "the process was killed before it ran the program", 128)
+"""What is said of a process that ended without a word."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_outcome = msgspec.json.Decoder(_Started | Failure).decode
@@ -142,9 +147,8 @@ class Starting:
 
     def _finish(self) -> Process:
         told = self._reports
-        if told.failure is None and self._pipes is None and told.master < 0:
-            text = "the process was killed before it ran the program"
-            told.failure = Failure("start", 0, text, 128)
+        if told.failure is None and (self._pipes is None) != (told.master >= 0):
+            told.failure = KILLED
         if told.failure is not None:
             raise self.fail(told.failure)
         told.close()
@@ -169,6 +173,68 @@ class Starting:
         for fd in (*(self._pipes[1:] if self._pipes else ()), *more):
             if fd >= 0:
                 os.close(fd)
+
+
+class Branching(Starting):
+    """An exec'ed process on its way: a preparer makes it, see ``runtime.branch``.
+
+    The preparer is to be reaped apart from the process; who does says so (``preparer_ended``).
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        make: Callable[[], tuple[int, int]],
+        child: Child,
+        owner: tuple[int, int],
+    ) -> None:
+        """As ``Starting``; ``make`` forks the preparer."""
+        super().__init__(streams, make, child, owner)
+        self.preparer_pidfd = self._pidfd
+        """The preparer, its parent's to be reaped and closed."""
+        self._preparer_ended = False
+        self._pid, self._pidfd = 0, -1
+
+    def advance(self) -> Process | None:
+        """As ``Starting.advance``: with the process that was branched off."""
+        if not self._reports.take():
+            return self._finish()
+        if self._reports.branched and not self._pid:
+            self._take_branch(self._reports.branched)
+        return None
+
+    def _take_branch(self, pid: int) -> None:
+        try:
+            self._pidfd = kp.open_child(pid)
+        except ChildProcessError:  # somebody else spoke in its name
+            raise self.fail(KILLED) from None
+        except OSError as error:  # all our descriptors are in use
+            raise self.fail(describe("start", error)) from None
+        self._pid = pid
+        self._let_go()
+
+    def preparer_ended(self) -> None:
+        """It is no more, nor does any limit count it."""
+        self._preparer_ended = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._preparer_ended and self._reports.waits and self._pid:
+            self._reports.go()
+
+    def _finish(self) -> Process:
+        if self._reports.failure is None and not self._pid:
+            self._reports.failure = KILLED
+        return super()._finish()
+
+    def fail(self, failure: Failure) -> StartError:
+        """End both, and what we hold of them but pidfds."""
+        if not self._preparer_ended:
+            signal.pidfd_send_signal(self.preparer_pidfd, signal.SIGKILL)
+        if self._pid:
+            return super().fail(failure)
+        self._close((self._reports.master,))
+        return StartError(failure, strays=True)
 
 
 def follow(starting: Starting) -> Process:
@@ -297,6 +363,12 @@ def fork_helper(program: Callable[[Socket], NoReturn]) -> Helper:
             os._exit(255)
     theirs.close()
     return Helper(os.pidfd_open(pid), ours, pid)
+
+
+def children() -> set[int]:
+    """The pids of the caller's children, also of those that have ended."""
+    with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+        return {int(word) for word in file.read().split()}
 
 
 def exit_status(pidfd: int) -> int:

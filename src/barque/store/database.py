@@ -3,7 +3,7 @@
 Commits do not wait for the disk (``synchronous=NORMAL``): a crash of the engine loses
 nothing, a crash of the machine may lose the last moments but never consistency. The WAL is
 folded back by ``checkpoint``, which the engine calls from a thread, so that no commit on the
-event loop ever pays for it.
+event loop pays for it, unless the disk is full.
 """
 
 from __future__ import annotations
@@ -24,15 +24,38 @@ some left to record removals. While it is stopped a file of its own keeps that r
 
 
 class _Connection(sqlite3.Connection):
-    """A connection whose failures are in barque's words: the one place where they are made."""
+    """A connection whose failures are in barque's words: the one place where they are made.
+
+    On a full disk the write-ahead log cannot grow, but can be written anew once it is folded. So
+    the statements of a transaction are remembered, and executed once more then.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._executed: list[tuple[Any, ...]] = []
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         """Execute a statement. Raises DatabaseError if the disk is full or fails."""
+        if not self.in_transaction:
+            self._executed = []
+        self._executed.append(arguments)
         try:
-            return super().execute(*arguments)
+            try:
+                return super().execute(*arguments)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    raise
+                return self._execute_again()
         except sqlite3.OperationalError as error:
             advice = f": {MAKE_ROOM}" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else ""
             raise DatabaseError(f"the engine's database cannot be used: {error}{advice}") from error
+
+    def _execute_again(self) -> sqlite3.Cursor:
+        if self.in_transaction:
+            super().execute("ROLLBACK")
+        super().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        cursors = [super(_Connection, self).execute(*one) for one in self._executed]
+        return cursors[-1]
 
 
 class Database:

@@ -225,10 +225,6 @@ def test_modes() -> None:
             "invalid mount path: 'tmp' mount path must be absolute",
         ),
         (
-            {"type": "bind", "source": "/not/there", "target": "/x"},
-            "bind source path does not exist: /not/there",
-        ),
-        (
             {
                 "type": "bind",
                 "source": "/",
@@ -329,7 +325,15 @@ def test_a_plan_names_what_must_be_made(tmp_path: Path) -> None:
         },
         volumes={"/image": {}, "/data": {}},
     )
-    assert plan.directories == [str(missing), f"{missing}/2"]
+    assert plan.directories == [str(there), str(missing), f"{missing}/2"]
+    plan.check_sources()
+    plan.make_sources()
+    assert (missing / "2").is_dir()
+    lacking = resolve({"mounts": [Mount(type="bind", source="/not/there", target="/x")]})
+    with pytest.raises(
+        InvalidArgument, match='type "bind": bind source path does not exist: /not/there'
+    ):
+        lacking.check_sources()
     assert plan.volumes == [
         VolumeRequest("data"),
         VolumeRequest("anon0", anonymous=True),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from barque.models.api import ExecConfig, RestartPolicy
+from barque.models.api import EndpointSettings, ExecConfig, PortBinding, RestartPolicy
 from barque.models.container import ContainerState
 from barque.models.ids import ContainerId
 from support.fake_shims import Bench, FakeNetworks, World, running_engine, settle
@@ -92,6 +92,35 @@ def test_a_start_that_was_not_recorded_in_time(tmp_path: Path) -> None:
         await bench.engine.containers.stop(id_, None, 5)
 
     live_twice(tmp_path, before, nothing, after)
+
+
+def test_a_start_that_came_to_nothing_has_no_place_on_a_network(tmp_path: Path) -> None:
+    """The engine was killed between the record of addresses and ports and the shim."""
+
+    async def before(bench: Bench) -> ContainerId:
+        id_ = await bench.run("sleep")
+        handle = bench.engine.registry.get(id_)
+        there = EndpointSettings(
+            endpoint_id="e" * 64, ip_address="10.0.0.2", mac_address="02:00:00:00:00:02"
+        )
+        bench.engine.registry.replace(
+            handle,
+            state=ContainerState(),
+            started_once=False,
+            networks={"bridge": there},
+            ports={"80/tcp": [PortBinding(host_ip="0.0.0.0", host_port="8080")]},
+            sandbox_id="s" * 64,
+        )
+        return id_
+
+    async def after(bench: Bench, id_: ContainerId) -> None:
+        record = bench.engine.containers.get(id_)
+        assert (record.ports, record.sandbox_id) == ({}, "")
+        (endpoint,) = record.networks.values()
+        assert (endpoint.endpoint_id, endpoint.ip_address) == ("", "")
+        assert endpoint.mac_address == "02:00:00:00:00:02"
+
+    live_twice(tmp_path, before, lambda world, id_: world.tasks.clear(), after)
 
 
 def test_rm_container_that_ended_meanwhile_is_removed(tmp_path: Path) -> None:

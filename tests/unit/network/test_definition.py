@@ -25,6 +25,7 @@ OTHERS = [
     )
 ]
 BRIDGE = "com.docker.network.bridge."
+ADVERTISE = "com.docker.network.advertise_addr_"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,14 @@ BRIDGE = "com.docker.network.bridge."
         ({"options": {f"{BRIDGE}name": 'a"; drop'}}, InvalidArgument, "invalid bridge name"),
         ({"options": {f"{BRIDGE}trusted_host_interfaces": "a:b/c"}}, InvalidArgument, "b/c"),
         ({"options": {f"{BRIDGE}unheard_of": "a"}}, NotImplementedHere, "unheard_of"),
+        ({"options": {ADVERTISE + "nmsgs": "x"}}, InvalidArgument, '"x" must be an integer'),
+        ({"options": {ADVERTISE + "nmsgs": "4"}}, InvalidArgument, "in the range 0 to 3"),
+        ({"options": {ADVERTISE + "ms": "99"}}, InvalidArgument, "in the range 100 to 2000"),
+        (
+            {"driver": "macvlan", "options": {ADVERTISE + "ms": "100"}},
+            NotImplementedHere,
+            "only bridges",
+        ),
         ({"options": {"com.docker.network.driver.mtu": "9"}}, InvalidArgument, "invalid MTU"),
         ({"options": {f"{BRIDGE}gateway_mode_ipv4": "x"}}, InvalidArgument, "unknown gateway mode"),
         ({"options": {f"{BRIDGE}gateway_mode_ipv4": "isolated"}}, InvalidArgument, "internal"),

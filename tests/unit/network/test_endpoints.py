@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from barque.errors import InvalidArgument, NotFound
 from barque.models.api import ContainerConfig, EndpointSettings
 from barque.models.network import IpamConfig, NetworkRecord
+from barque.network.attachment import Attachment, without_big_tcp
+from barque.network.config import BIG_TCP_BYTES
 from barque.network.endpoints import (
     Asked,
     Target,
@@ -16,6 +19,7 @@ from barque.network.endpoints import (
     list_asked,
     list_dns_names,
     list_ways,
+    make_interface,
     next_interface,
     order_for_names,
 )
@@ -110,3 +114,23 @@ def test_names_of_an_endpoint() -> None:
 
 def test_interfaces_take_the_first_free_number() -> None:
     assert next_interface(["lo", "eth0", "eth2"], "eth") == "eth1"
+
+
+def test_big_packets_go_out_only_where_no_nic_can_be_behind() -> None:
+    endpoint = EndpointSettings(endpoint_id="e" * 64, ip_address="10.0.0.2", ip_prefix_len=24)
+    internal = network("inner", "10.0.0.0/24", internal=True)
+    adopted = structs.replace(internal, adopted=True)
+    upon = network("upon", "10.0.0.0/24", driver="macvlan", internal=True)
+    interfaces = [
+        make_interface(case, endpoint, "eth0")
+        for case in (network("out", "10.0.0.0/24"), internal, adopted, upon)
+    ]
+    assert [(interface.gso_in_bytes, interface.gso_out_bytes) for interface in interfaces] == [
+        (BIG_TCP_BYTES, 0),
+        (BIG_TCP_BYTES, BIG_TCP_BYTES),
+        (0, 0),
+        (0, 0),
+    ]
+    plain = without_big_tcp(Attachment(interfaces=[make_interface(internal, endpoint, "eth0")]))
+    (interface,) = plain.interfaces
+    assert (interface.gso_in_bytes, interface.gso_out_bytes) == (0, 0)

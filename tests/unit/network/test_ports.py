@@ -137,3 +137,15 @@ def test_a_new_engine_retakes_ports_and_warns_of_those_it_cannot_hold() -> None:
         held, warnings = allocator.retake(published, target, who="c")
     assert held.ports == [Port("tcp", LOOPBACK, number, "10.0.0.2", 80)]
     assert "address already in use" in warnings[0]
+
+
+def test_two_containers_do_not_retake_the_same_port() -> None:
+    published = {"80/tcp": [binding(str(free_port()), LOOPBACK)]}
+    allocator = PortAllocator(ipv6=False)
+    first, _ = allocator.retake(published, Target("10.0.0.2", ""), who="c")
+    second, warnings = allocator.retake(published, Target("10.0.0.3", ""), who="d")
+    assert (second.published, second.ports) == ({}, [])
+    assert "belongs to another container" in warnings[0]
+    allocator.release(second)
+    assert allocator.retake(published, Target("10.0.0.4", ""), who="e")[1], "still the first's"
+    allocator.release(first)

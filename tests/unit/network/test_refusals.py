@@ -84,13 +84,18 @@ def test_endpoints_on_the_default_network(endpoint: EndpointSettings, text: str)
 
 
 def test_what_is_not_built_is_refused() -> None:
-    for endpoint in (
-        EndpointSettings(driver_opts={"com.docker.network.endpoint.unheard": "of"}),
-        EndpointSettings(ipam_config=EndpointIpamConfig(link_local_ips=["169.254.1.1"])),
-    ):
-        networking = NetworkingConfig(endpoints_config={"net": endpoint})
-        with pytest.raises(NotImplementedHere):
-            check_supported(HostConfig(), networking=networking)
+    endpoint = EndpointSettings(driver_opts={"com.docker.network.endpoint.unheard": "of"})
+    networking = NetworkingConfig(endpoints_config={"net": endpoint})
+    with pytest.raises(NotImplementedHere):
+        check_supported(HostConfig(), networking=networking)
+
+
+@pytest.mark.parametrize("text", ["baz", "", "0.0.0.0", "::", "fe80::1%eth0", "169.254.1.1/16"])
+def test_link_local_addresses_that_are_none(text: str) -> None:
+    endpoint = EndpointSettings(ipam_config=EndpointIpamConfig(link_local_ips=[text]))
+    networking = NetworkingConfig(endpoints_config={"net": endpoint})
+    with pytest.raises(InvalidArgument, match="invalid link-local IP address"):
+        check_supported(HostConfig(), networking=networking)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from barque.registry import connection
 from barque.registry.auth import Credentials
 from barque.registry.client import Repository, open_repository
 from barque.registry.config import RegistryConfig
+from barque.registry.connection import Connection
 from barque.registry.documents import Document, parse
+from barque.registry.endpoints import Endpoint
 from barque.registry.errors import Damaged, RegistryError, Unreachable
 from barque.registry.transfer import download
 from support.registry import Shelf, digest, serving
@@ -133,6 +135,22 @@ def test_a_blob_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         async with serving(trickle) as address:
             with pytest.raises(Unreachable, match="bytes came in"):
                 await ask(address, lambda repository: fetch(repository, BLOB, attempts=1))
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nobody_at_the_address_is_told_in_plain_words(scheme: str) -> None:
+    async def test() -> None:
+        async with serving(Shelf().serve) as address:
+            pass
+        endpoint = Endpoint(f"{scheme}://{address}", verify=False)
+        config = RegistryConfig()
+        async with Connection(endpoint, Credentials(), config) as opened:
+            with pytest.raises(Unreachable) as failed:
+                await Repository(opened, "", ()).ping()
+        told = f'Get "{scheme}://{address}/v2/": cannot connect to {address}: connection refused'
+        assert str(failed.value) == told
 
     asyncio.run(test())
 

@@ -99,6 +99,8 @@ def follow(
 ) -> Process:
     """Follow the child to its program, or ``to_gate``. Raises StartError, or what a duty raises.
 
+    The child of an exec is its preparer, and the process another child of ours.
+
     Then the child is killed and reaped. ``hooks_s``: how long the hooks that it runs may take.
     """
     created = False
@@ -118,11 +120,18 @@ def follow(
                 created = True
 
     reports = Reports(status, answer)
+    preparer = 0
     try:
         while not (created and to_gate):
             _await(reports, _TIMEOUT_S + hooks_s)
             if not reports.take():
                 break
+            if reports.branched and not preparer:
+                process_pidfd = _open_branch(reports.branched)
+                _reap(pid, pidfd)
+                preparer, pid, pidfd = pid, reports.branched, process_pidfd
+                if reports.waits:
+                    reports.go()
     except BaseException:
         _end(pid, pidfd, reports.master)
         raise
@@ -146,6 +155,23 @@ def _end(pid: int, pidfd: int, master: int) -> None:
     if master >= 0:
         os.close(master)
     kp.end_child(pid, pidfd)
+    os.close(pidfd)
+
+
+def _open_branch(pid: int) -> int:
+    try:
+        return kp.open_child(pid)
+    except ChildProcessError:  # somebody else spoke in its name
+        raise StartError(_DIED) from None
+
+
+def _reap(pid: int, pidfd: int) -> None:
+    """Reap a preparer, which is about to leave."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(_TIMEOUT_S * 1000):
+        raise StartError(Failure("start", 0, "the preparer of the process does not end", 128))
+    os.waitpid(pid, 0)
     os.close(pidfd)
 
 

@@ -5,8 +5,6 @@ Source: runtime-spec config-linux.md "The Container Process State".
 
 from __future__ import annotations
 
-import json
-
 import msgspec
 
 from barque.errors import InvalidArgument
@@ -30,4 +28,4 @@ def send_listener(spec: oci.Spec, state: oci.State, pid: int, fd: int) -> None:
         "metadata": seccomp.listener_metadata,
         "state": msgspec.to_builtins(state),
     }
-    send_descriptor("seccomp listener", seccomp.listener_path, json.dumps(document).encode(), fd)
+    send_descriptor("seccomp listener", seccomp.listener_path, msgspec.json.encode(document), fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 
 from barque.errors import InvalidArgument
 
@@ -11,12 +12,18 @@ DEFAULT_ROOT = "/run/barque-runtime"
 
 
 class _Parser(argparse.ArgumentParser):
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        return argparse.HelpFormatter(self.prog, width=100)  # asking the terminal loads a lot
+
     def error(self, message: str) -> None:  # type: ignore[override]
         raise InvalidArgument(f"{message}: see {self.prog} --help")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; ``command`` names the one that was given."""
+def build_parser(words: list[str]) -> argparse.ArgumentParser:
+    """The parser for a command line; ``command`` names the command that was given.
+
+    It knows the commands that are among the ``words``; all of them where there are none.
+    """
     parser = _Parser(prog="barque-runtime", description="an OCI runtime in Python")
     parser.add_argument("--root", default=DEFAULT_ROOT, help="directory of the containers' state")
     parser.add_argument("--log", default="", help="file that errors are written to")
@@ -27,47 +34,57 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--criu", default="", help=argparse.SUPPRESS)
     parser.add_argument("-v", "--version", action="store_true")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-
-    create = commands.add_parser("create", help="create a container")
-    _add_creation(create)
-    run = commands.add_parser("run", help="create and start a container")
-    _add_creation(run)
-    run.add_argument("-d", "--detach", action="store_true")
-    run.add_argument("--keep", action="store_true", help="do not delete it when it ends")
-    run.add_argument("--no-subreaper", action="store_true")
-    _add(commands, "start", "run the program of a created container")
-    _add(commands, "state", "print the state of a container")
-    kill = _add(commands, "kill", "send a signal to a container")
-    kill.add_argument("signal", nargs="?", default="SIGTERM")
-    kill.add_argument("-a", "--all", action="store_true")
-    delete = _add(commands, "delete", "remove a container")
-    delete.add_argument("-f", "--force", action="store_true")
-    _add(commands, "pause", "freeze all processes of a container")
-    _add(commands, "resume", "let the processes of a container go on")
-    _add_exec(commands)
-    listing = commands.add_parser("list", help="list containers")
-    listing.add_argument("-f", "--format", default="table", choices=("table", "json"))
-    listing.add_argument("-q", "--quiet", action="store_true")
-    processes = commands.add_parser("ps", help="list the processes of a container")
-    processes.add_argument("-f", "--format", default="table", choices=("table", "json"))
-    processes.add_argument("id")
-    processes.add_argument("arguments", nargs=argparse.REMAINDER)
-    _add_update(commands)
-    events = _add(commands, "events", "print resource usage and out-of-memory events")
-    events.add_argument("--interval", default=5.0, type=parse_duration, help="such as 1m30s")
-    events.add_argument("--stats", action="store_true")
-    spec = commands.add_parser("spec", help="write a config.json to begin with")
-    spec.add_argument("-b", "--bundle", default=".")
-    commands.add_parser("features", help="print what this runtime can do")
+    for name in [name for name in _COMMANDS if name in words] or _COMMANDS:
+        text, fill = _COMMANDS[name]
+        fill(commands.add_parser(name, help=text))
     return parser
 
 
-def _add(
-    commands: argparse._SubParsersAction[_Parser], name: str, text: str
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text)
+def _add_id(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id")
-    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_creation(parser)
+    parser.add_argument("-d", "--detach", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="do not delete it when it ends")
+    parser.add_argument("--no-subreaper", action="store_true")
+
+
+def _add_kill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    parser.add_argument("signal", nargs="?", default="SIGTERM")
+    parser.add_argument("-a", "--all", action="store_true")
+
+
+def _add_delete(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    parser.add_argument("-f", "--force", action="store_true")
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--format", default="table", choices=("table", "json"))
+    parser.add_argument("-q", "--quiet", action="store_true")
+
+
+def _add_ps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--format", default="table", choices=("table", "json"))
+    parser.add_argument("id")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+
+
+def _add_events(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    parser.add_argument("--interval", default=5.0, type=parse_duration, help="such as 1m30s")
+    parser.add_argument("--stats", action="store_true")
+
+
+def _add_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-b", "--bundle", default=".")
+
+
+def _add_nothing(_parser: argparse.ArgumentParser) -> None:
+    """For a command without arguments."""
 
 
 def _add_creation(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +97,7 @@ def _add_creation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preserve-fds", type=int, default=0)
 
 
-def _add_exec(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("exec", help="run a further process in a container")
+def _add_exec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--console-socket", default="")
     parser.add_argument("--cwd", default="")
     parser.add_argument("-e", "--env", action="append", default=[])
@@ -102,8 +118,7 @@ def _add_exec(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
 
 
-def _add_update(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("update", help="change the limits of a container")
+def _add_update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--resources", default="", help="a file, or - for standard input")
     for flag in (
         *("--blkio-weight", "--cpu-period", "--cpu-quota", "--cpu-burst", "--cpu-rt-period"),
@@ -114,6 +129,26 @@ def _add_update(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--cpuset-cpus", default="")
     parser.add_argument("--cpuset-mems", default="")
     parser.add_argument("id")
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "create": ("create a container", _add_creation),
+    "run": ("create and start a container", _add_run),
+    "start": ("run the program of a created container", _add_id),
+    "state": ("print the state of a container", _add_id),
+    "kill": ("send a signal to a container", _add_kill),
+    "delete": ("remove a container", _add_delete),
+    "pause": ("freeze all processes of a container", _add_id),
+    "resume": ("let the processes of a container go on", _add_id),
+    "exec": ("run a further process in a container", _add_exec),
+    "list": ("list containers", _add_list),
+    "ps": ("list the processes of a container", _add_ps),
+    "update": ("change the limits of a container", _add_update),
+    "events": ("print resource usage and out-of-memory events", _add_events),
+    "spec": ("write a config.json to begin with", _add_spec),
+    "features": ("print what this runtime can do", _add_nothing),
+}
+"""What each is for, and what adds its arguments."""
 
 
 def parse_duration(text: str) -> float:

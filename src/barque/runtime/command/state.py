@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from typing import Self
 
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import AlreadyExists, Conflict, Internal, InvalidArgument, NotFound
+from barque.errors import AlreadyExists, Conflict, Internal, InvalidArgument, KernelError, NotFound
 from barque.models import oci
 from barque.runtime.gate import NAME as GATE
 from barque.runtime.resctrl import ClassOfService, find_resctrl
@@ -86,18 +85,18 @@ class Store:
     """All containers under one root directory."""
 
     def __init__(self, root: str) -> None:
-        self._root = root
+        self.root = root
 
     def directory(self, id_: str) -> str:
         """Where the container's files are. Raises InvalidArgument for what is no id."""
         if not _ID.fullmatch(id_) or id_ in {".", ".."}:
             raise InvalidArgument(f"invalid container ID format: {id_!r}")
-        return f"{self._root}/{id_}"
+        return f"{self.root}/{id_}"
 
     def reserve(self, id_: str) -> str:
         """Make the directory of a new container. Raises InvalidArgument, AlreadyExists."""
         directory = self.directory(id_)
-        os.makedirs(self._root, 0o711, exist_ok=True)
+        os.makedirs(self.root, 0o711, exist_ok=True)
         try:
             os.mkdir(directory, 0o700)
         except FileExistsError:
@@ -126,7 +125,7 @@ class Store:
     def list(self) -> list[Container]:
         """All containers, by id."""
         try:
-            names = sorted(os.listdir(self._root))
+            names = sorted(name for name in os.listdir(self.root) if _ID.fullmatch(name))
         except FileNotFoundError:
             return []
         found = []
@@ -138,8 +137,16 @@ class Store:
         return found
 
     def forget(self, id_: str) -> None:
-        """Remove the container's files."""
-        shutil.rmtree(self.directory(id_), ignore_errors=True)
+        """Remove the container's files, if they are there. Raises KernelError."""
+        directory = self.directory(id_)
+        try:
+            for name in os.listdir(directory):  # there are but files
+                os.unlink(f"{directory}/{name}")
+            os.rmdir(directory)
+        except FileNotFoundError:
+            return  # another command was faster
+        except OSError as error:
+            raise KernelError("remove", error.errno or 0, directory) from None
 
 
 class Container:

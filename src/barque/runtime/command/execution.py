@@ -14,9 +14,11 @@ from barque.errors import Conflict, InvalidArgument
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ExecLaunch
+from barque.runtime.attributes import plan_attributes
 from barque.runtime.checks import check_process
 from barque.runtime.command.console import check_console, hand_over
-from barque.runtime.command.create import check_preserved, preserved, write_pid_file
+from barque.runtime.command.creation import check_preserved, preserved, write_pid_file
+from barque.runtime.command.filters import prepare_filter
 from barque.runtime.command.follow import Duties, Process, StartError, follow, spawn
 from barque.runtime.command.listener import send_listener
 from barque.runtime.command.state import Container, class_of_service
@@ -87,6 +89,7 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
         console_socket=options.console_socket,
     )
     record = container.record
+    prepare_filter(container.store.root, record.spec.linux.seccomp)
     launch = ExecLaunch(
         process=process,
         seccomp=record.spec.linux.seccomp,
@@ -96,7 +99,10 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
         memory_policy=record.spec.linux.memory_policy,
     )
 
+    attributes = plan_attributes(process, None)
+
     def tell(started: Process) -> Process:
+        attributes.apply_rest(started.pid)
         if (service := class_of_service(record)) is not None:
             service.join(started.pid)
         if options.pid_file:
@@ -116,7 +122,7 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
             gate = ExecGate(reporter)
             run_exec(lambda: launch, ExecIo(reporter, stdio, init.pidfd, console, kept, gate))
 
-        pid, pidfd, reports = spawn(0, {"pid": init.pidfd}, child)
+        pid, pidfd, reports = spawn(0, {}, child)
         return follow(pid, pidfd, reports, Duties(_asks_nothing, _asks_nothing, pass_on, tell))
 
 

@@ -23,6 +23,7 @@ from barque.runtime.attributes import selinux_enabled
 from barque.runtime.checks import check_spec
 from barque.runtime.command.console import check_console, hand_over
 from barque.runtime.command.control import destroy
+from barque.runtime.command.filters import prepare_filter
 from barque.runtime.command.follow import Duties, Process, follow, spawn
 from barque.runtime.command.listener import send_listener
 from barque.runtime.command.state import Container, Record, Store, class_of_service, start_time
@@ -102,6 +103,7 @@ def create(store: Store, id_: str, options: Options) -> tuple[Container, Process
             creator=os.getpid(),
             creator_start=start_time(os.getpid()),
         )
+        prepare_filter(store.root, spec.linux.seccomp)
         creation = _Creation(Container(store, record), options)
         store.save(record)
         undo.pop_all()

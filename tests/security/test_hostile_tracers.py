@@ -1,0 +1,141 @@
+"""Containers that stop and take apart each process that is made in them (CVE-2016-9962)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import tracer
+from support.attackers import PYTHON, python_flags
+from support.engine import Engine, open_barqued
+from support.secret import SECRET, secret_environment
+from support.waiting import wait_until
+from support.weakenings import engine_program
+from support.wire import call, hijack
+
+TRACER = "/tracer.py"
+PTRACE = ("--cap-add", "SYS_PTRACE")
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+@pytest.fixture(scope="module")
+def weak(busybox_tar: Path) -> Iterator[Engine]:
+    """An engine whose execs are in the container before they have changed, as they were once."""
+    program = engine_program("execs of the spawner are weak")
+    with secret_environment(), open_barqued(prefix="weak-", program=program) as engine:
+        engine.docker("import", str(busybox_tar), "busybox")
+        yield engine
+
+
+class Watched:
+    """A container with a tracer in it."""
+
+    def __init__(self, engine: Engine, secret: Path, *flags: str) -> None:
+        self._engine = engine
+        secret.write_text(SECRET)
+        program = ("-v", f"{tracer.__file__}:{TRACER}:ro")
+        watch = (PYTHON, "-I", TRACER, str(secret), SECRET)
+        self.id = engine.docker("run", "-d", *flags, *program, *python_flags(), "busybox", *watch)
+        wait_until(lambda: "ready" in engine.docker("logs", self.id), "it watches")
+
+    def execute(self, command: list[str], **more: Any) -> str:
+        """Exec, to the end; what the program said."""
+        body = {"Cmd": command, "AttachStdout": True, **more}
+        _, made = call(self._engine.socket, "POST", f"/containers/{self.id}/exec", body)
+        start = {"Tty": more.get("Tty", False)}
+        with hijack(self._engine.socket, f"/exec/{made['Id']}/start", start) as stream:
+            return _read(stream).decode(errors="replace")
+
+    def found(self) -> tuple[int, list[dict[str, Any]]]:
+        """How many were caught before their program, and what was seen of any."""
+        lines = self._engine.docker("logs", self.id).splitlines()
+        early = [int(line.split()[1]) for line in lines if line.startswith("early")]
+        return max(early, default=0), [json.loads(line) for line in lines if line.startswith("{")]
+
+    def remove(self) -> None:
+        self._engine.docker("rm", "-f", self.id)
+
+
+def _read(stream: socket.socket) -> bytes:
+    data = b""
+    while received := stream.recv(4096):
+        data += received
+    return data
+
+
+def rights(watched: Watched, **more: Any) -> dict[str, str]:
+    """The capabilities of a program that is exec'ed so."""
+    text = watched.execute(["grep", "^Cap", "/proc/self/status"], **more)
+    words = text[text.index("CapInh") :].split()
+    return {name: words[words.index(f"{name}:") + 1] for name in CAPABILITIES}
+
+
+def misses(seen: dict[str, Any], most: dict[str, str]) -> bool:
+    """Whether the process was nothing but what its program is."""
+    more = [name for name in CAPABILITIES if int(seen[name], 16) & ~int(most[name], 16)]
+    leads_out = seen["root"] or seen["cwd"] or seen["secret"] or seen["open"]
+    return not more and not leads_out and seen["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("times", "more"),
+    [
+        pytest.param(200, {}, id="root"),
+        pytest.param(40, {"User": "nobody"}, id="nobody"),
+        pytest.param(40, {"Tty": True}, id="terminal"),
+        pytest.param(40, {"Privileged": True}, id="privileged"),
+    ],
+)
+def test_tracers_see_execs_as_they_will_be(
+    engine: Engine, tmp_path: Path, times: int, more: dict[str, Any]
+) -> None:
+    watched = Watched(engine, tmp_path / "secret", *PTRACE)
+    # A user's program loses what his process has of the container's when it begins.
+    most = rights(watched, **{name: value for name, value in more.items() if name != "User"})
+    for _ in range(times):
+        watched.execute(["true"], **more)
+    early, seen = watched.found()
+    watched.remove()
+    assert early, "none was caught before its program"
+    assert [s for s in seen if not misses(s, most)] == []
+
+
+def test_tracers_see_health_checks_as_they_will_be(engine: Engine, tmp_path: Path) -> None:
+    check = ("--health-cmd", "true", "--health-interval", "20ms")
+    watched = Watched(engine, tmp_path / "secret", *PTRACE, *check)
+    most = rights(watched)
+    wait_until(lambda: watched.found()[0] >= 10, "some were caught before their program", 60)
+    _, seen = watched.found()
+    watched.remove()
+    assert [s for s in seen if not misses(s, most)] == []
+
+
+def test_who_may_not_trace_sees_nothing_of_stronger_execs(engine: Engine, tmp_path: Path) -> None:
+    watched = Watched(engine, tmp_path / "secret")
+    for _ in range(40):
+        watched.execute(["true"], Privileged=True)
+    _, seen = watched.found()
+    watched.remove()
+    assert seen
+    assert [s for s in seen if s["traced"] or s["root"] or s["cwd"] or s["open"]] == []
+
+
+def test_tracers_follow_execs_out_that_are_branched_off_at_once(
+    weak: Engine, tmp_path: Path
+) -> None:
+    watched = Watched(weak, tmp_path / "secret", *PTRACE)
+    most = rights(watched)
+    deadline = time.monotonic() + 60
+    seen: list[dict[str, Any]] = []
+    while time.monotonic() < deadline and not any(s["root"] for s in seen):
+        watched.execute(["true"])
+        _, seen = watched.found()
+    watched.remove()
+    assert any(s["root"] for s in seen)
+    assert any(s["Seccomp"] == "0" and not misses(s, most) for s in seen)

@@ -1,0 +1,108 @@
+"""Work in a thread on a stream of the loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from barque.errors import Unavailable
+from barque.images.feed import Feed, run_bounded, run_fed
+from support.waiting import wait_until
+
+
+class Source:
+    """A stream without end that tells whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield bytes(1 << 20)
+                await asyncio.sleep(0)
+        finally:
+            self.closed = True
+
+
+def read_one(feed: Feed, _stop: threading.Event) -> int:
+    return len(feed.read(100))
+
+
+def read_on(feed: Feed, stop: threading.Event) -> None:
+    while not stop.is_set():
+        feed.read(1 << 20)
+
+
+def test_a_stream_is_closed_when_the_work_ends_first() -> None:
+    source = Source()
+
+    async def run() -> int:
+        read = await run_fed(source.stream(), read_one, "test")
+        assert source.closed
+        return read
+
+    assert asyncio.run(run()) == 100
+
+
+def test_a_stream_is_closed_when_the_work_is_given_up() -> None:
+    source = Source()
+
+    async def run() -> None:
+        task = asyncio.ensure_future(run_fed(source.stream(), read_on, "test"))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert source.closed
+
+    asyncio.run(run())
+
+
+def test_a_stream_is_closed_when_the_work_fails() -> None:
+    source = Source()
+
+    def fail(_feed: Feed, _stop: threading.Event) -> None:
+        raise ValueError("no")
+
+    async def run() -> None:
+        with pytest.raises(ValueError, match="no"):
+            await run_fed(source.stream(), fail, "test")
+        assert source.closed
+
+    asyncio.run(run())
+
+
+def test_a_call_that_does_not_come_back_is_left_behind() -> None:
+    comes_back = threading.Event()
+    discarded: list[int] = []
+
+    def work() -> int:
+        comes_back.wait()
+        return 7
+
+    async def run() -> None:
+        with pytest.raises(Unavailable, match="the disk has not answered for 0 s"):
+            await run_bounded(work, "test", "the disk", discarded.append, timeout_s=0.01)
+        task = asyncio.ensure_future(run_bounded(work, "test", "the disk", discarded.append))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert discarded == []
+        comes_back.set()
+        assert await run_bounded(work, "test", "the disk", discarded.append) == 7
+
+    asyncio.run(run())
+    wait_until(lambda: discarded == [7, 7], "what came too late is given back")
+
+
+def test_a_call_that_fails() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(run_bounded(fail, "test", "the disk"))
