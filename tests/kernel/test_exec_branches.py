@@ -40,7 +40,7 @@ FORBIDDEN = [
 @pytest.fixture
 def no_leaks(barqued: Engine) -> Iterator[None]:
     barqued.docker("run", "--rm", "busybox", "true")  # what all containers share is there
-    before = census.take()
+    before = census.take_at_rest()
     yield
     barqued.remove_containers()
     assert census.settle(before) == []
