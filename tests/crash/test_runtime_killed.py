@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import census
+from support.agreement import find_shim
 from support.engine import Engine, docker_cli_is_here, open_barqued
 from support.waiting import wait_until
 
@@ -63,19 +64,6 @@ def _children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _find_shim(id_: str) -> int:
-    """The shim is named in ps: ``barque-shim ID``."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                title = (entry / "cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if title.startswith(f"barque-shim {id_[:20]}".encode()):
-                return int(entry.name)
-    raise AssertionError(f"container {id_} has no shim")
-
-
 @pytest.mark.parametrize("mark", ["began", "made"])
 @pytest.mark.parametrize("victim", ["shim", "helper", "engine"])
 def test_killed_on_the_way(engine: Engine, marks: Path, victim: str, mark: str) -> None:
@@ -86,7 +74,7 @@ def test_killed_on_the_way(engine: Engine, marks: Path, victim: str, mark: str) 
     if victim == "engine":
         engine.kill()
     else:
-        shim = _find_shim(id_)
+        shim = find_shim(id_)
         helpers = [pid for pid in _children(shim) if _children(pid)]
         os.kill(shim if victim == "shim" else helpers[0], 9)
     starting.join(60)

@@ -20,6 +20,7 @@ from barque.runtime.status import Reporter
 from barque.shim.protocol import Streams
 from barque.shim.task import Branching, Child, StartError, exit_status, follow
 from support import census
+from support.agreement import find_shim
 from support.bundle import Runtime
 from support.engine import Engine
 from support.waiting import wait_until
@@ -51,15 +52,6 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 def run(engine: Engine, *flags: str, command: tuple[str, ...] = ("sleep", "1000")) -> str:
     return engine.docker("run", "-d", *flags, "busybox", *command)
-
-
-def shim_of(id_: str) -> int:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            title = (entry / "cmdline").read_bytes()
-            if title.startswith(f"barque-shim {id_[:20]}".encode()):
-                return int(entry.name)
-    raise AssertionError(f"container {id_} has no shim")
 
 
 def children(pid: int) -> list[int]:
@@ -207,7 +199,7 @@ def test_processes_that_nobody_knows(child: Child) -> None:
 def test_preparers_that_are_killed(barqued: Engine) -> None:
     """The exec runs or fails; in the shim nothing is left of it, and others go on."""
     id_ = run(barqued)
-    shim = shim_of(id_)
+    shim = find_shim(id_)
     init = int(barqued.docker("inspect", "-f", "{{.State.Pid}}", id_))
     over = threading.Event()
     killed = 0

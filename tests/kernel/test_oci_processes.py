@@ -106,6 +106,15 @@ def test_what_a_process_document_leaves_out(runtime: Runtime, tmp_path: Path) ->
     assert lines[5:7] == ["CapEff:\t0000000000000000", "NoNewPrivs:\t1"]
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_callers_umask_goes_no_further(runtime: Runtime, mapped: bool) -> None:
+    if mapped:
+        runtime.add_user_namespace()
+    runtime.write("umask; stat -c %a /dev/shm /dev/null; ls /sys/fs/cgroup >/dev/null")
+    arguments = ("run", "--bundle", str(runtime.bundle), "c1")
+    assert runtime.try_call(*arguments, umask=0o077) == (0, "0022\n1777\n666\n")
+
+
 def test_labels_are_passed_on_to_what_is_executed(runtime: Runtime, tmp_path: Path) -> None:
     """Without a host that has AppArmor, by the refusal: what is left out is the container's."""
     start(runtime, tmp_path)

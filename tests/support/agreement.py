@@ -97,6 +97,19 @@ def find_shims(engine: Engine) -> dict[int, str]:
     return found
 
 
+def find_shim(id_: str) -> int:
+    """Return the shim that ps shows as ``barque-shim ID``."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                title = (process / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if title.startswith(f"barque-shim {id_[:20]}".encode()):
+                return int(process.name)
+    raise AssertionError(f"container {id_} has no shim")
+
+
 def _compare(what: str, left: Counter[Any], right: Counter[Any]) -> list[str]:
     lines = [f"{what}: only in the first: {item}" for item in left - right]
     return lines + [f"{what}: only in the second: {item}" for item in right - left]
