@@ -18,22 +18,9 @@ settings.register_profile("same", _patient, derandomize=True, database=None)
 settings.load_profile("same")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let nothing decide over tests that has nothing to do with what they test.
-
-    Files that they make have the usual modes: other users walk to some of them. What hypothesis
-    draws is the same every time, however long the machine takes for it;
-    ``--hypothesis-profile=default`` draws anew.
-    """
+def pytest_configure() -> None:
+    """Let the files that tests make have the usual modes: other users walk to some of them."""
     os.umask(0o022)
-    settings.register_profile(
-        "steady",
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    if not config.getoption("--hypothesis-profile"):
-        settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
