@@ -341,6 +341,7 @@ class TestLife:
         assert execute(engine, id_, "ulimit -n; ulimit -Hn") == ["77", "88"]
         fork = "for i in $(seq 30); do sleep 5 & done"
         assert "can't fork" in engine.cli("exec", id_, "sh", "-c", fork).stderr
+        wait_until(lambda: engine.cli("exec", id_, "true").returncode == 0, "there is room again")
         engine.docker("update", "-m", "32m", "--memory-swap", "32m", id_)
         assert engine.docker("stats", "--no-stream", "--format", "{{.MemUsage}}", id_).endswith(
             "32MiB"
