@@ -246,8 +246,10 @@ class ShimHost:
         try:
             kind = p.EXTERNAL if launch.runtime else b""
             await self._send_launch(id_.encode() + kind + b"\n" + p.encode(message), fds)
-        except BaseException:
+        except BaseException as error:
             ours.close()
+            if isinstance(error, BarqueError):  # it has not been sent
+                self.forget(id_)
             raise
         finally:
             theirs.close()
@@ -288,8 +290,11 @@ class ShimHost:
         try:
             end.send(p.ANOTHER)
         except OSError:
-            async with self._taking:
-                await self._replace_spawner(end)
+            try:
+                async with self._taking:
+                    await self._replace_spawner(end)
+            except (BarqueError, OSError) as error:  # this start goes on; the next one tries again
+                _log.error("%s", error)
 
     async def _replace_spawner(self, end: seqpacket.Socket) -> None:
         """Start another spawner if that of ``end``, which was killed, still is ours. Locked."""
