@@ -139,3 +139,27 @@ def test_tracers_follow_execs_out_that_are_branched_off_at_once(
     watched.remove()
     assert any(s["root"] for s in seen)
     assert any(s["Seccomp"] == "0" and not misses(s, most) for s in seen)
+
+
+OPEN_MAPPED = """\
+for file in /proc/1/map_files/*; do
+    (exec 3<>$file) 2> /dev/null && readlink $file
+done
+true
+"""
+
+
+def open_libraries(engine: Engine) -> list[str]:
+    """Open for writing, in a container, what its PID 1 has mapped: the host's files that it could."""
+    flags = ("--init", *PTRACE, "--cap-add", "SYS_ADMIN")
+    said = engine.docker("run", "--rm", *flags, "busybox", "sh", "-c", OPEN_MAPPED)
+    return [line for line in said.splitlines() if not line.startswith("/memfd:")]
+
+
+def test_libraries_of_the_first_process_cannot_be_written(engine: Engine) -> None:
+    assert open_libraries(engine) == []
+
+
+def test_libraries_can_be_written_where_they_were_mapped_as_they_are(weak: Engine) -> None:
+    """The weakened build's spawner has loaded everything by the host's mounts."""
+    assert any("/libc" in path for path in open_libraries(weak))

@@ -17,6 +17,7 @@ from barque.kernel import process as kp
 from barque.kernel.seqpacket import Socket, from_fd, pair, receive, send
 from barque.runtime.barrier import close_imports, freeze_heap
 from barque.runtime.capabilities import last_cap
+from barque.runtime.shield import go_home
 from barque.shim import protocol as p
 from barque.shim import shim
 
@@ -53,8 +54,9 @@ def _send_shim(engine: Socket, title: kp.Title) -> None:
 
 
 def main() -> None:
-    """The spawner's program. Its argument is the descriptor of the socket to the engine."""
+    """The spawner's program. Its arguments are descriptors: of the engine's socket, and home."""
     end = from_fd(int(sys.argv[1]))
+    go_home([int(word) for word in sys.argv[2:]])
     os.set_inheritable(end.fileno(), False)
     kp.close_from(3, keep=(end.fileno(),))
     os.chdir("/")
