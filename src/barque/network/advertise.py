@@ -69,12 +69,18 @@ class Advertiser:
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
-        """Be ready to announce. Idempotent. Raises KernelError."""
+        """Be ready to announce, where we may: an engine in a container lacks CAP_NET_RAW.
+
+        Idempotent. Raises KernelError.
+        """
         if self._socket is not None:
             return
         try:
             # Protocol 0: it receives nothing.
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        except PermissionError:
+            _log.info("without CAP_NET_RAW nobody is told who has an address now")
+            return
         except OSError as error:
             raise KernelError("socket", error.errno or 0, "AF_PACKET") from error
         self._socket.setblocking(False)
@@ -91,7 +97,7 @@ class Advertiser:
                     _log.info("%s: the host's neighbour %s: %s", bridge, address, error)
 
     def announce(self, bridge: str, mac: str, addresses: Iterable[str]) -> None:
-        """Tell everybody on ``bridge`` that ``addresses`` are at ``mac``. To be opened before."""
+        """Tell everybody on ``bridge`` that ``addresses`` are at ``mac``, if ``open`` could."""
         if self._socket is None:
             return
         for address in addresses:
