@@ -8,6 +8,7 @@ they were mapped by. So they are mapped where all mounts are read-only, and stay
 
 from __future__ import annotations
 
+import errno
 import os
 
 from barque.errors import KernelError
@@ -19,14 +20,17 @@ def shield() -> list[int]:
     """Enter a mount namespace of our own, all of it read-only.
 
     Returns what ``go_home`` takes: descriptors that the program inherits which is executed from
-    here. They are none where we may make no namespace; there will be no container either.
+    here. They are none where we may make no namespace: there will be no container either. Raises
+    KernelError where there could be containers, but no shield.
     """
     home = [os.open("/proc/self/ns/mnt", os.O_RDONLY), os.open("/", os.O_PATH)]
     try:
         unshare(CLONE_NEWNS)
-    except KernelError:
+    except KernelError as error:
         for fd in home:
             os.close(fd)
+        if error.errno != errno.EPERM:
+            raise
         return []
     root = os.open("/", os.O_PATH)
     readonly = km.MOUNT_ATTR_RDONLY
