@@ -187,7 +187,7 @@ def say_nothing(_reporter: Reporter, _stdio: object) -> None:
 def test_processes_that_nobody_knows(child: Child) -> None:
     """Nothing of them is taken for the exec's, and its parent is told to look for what there is."""
     streams = Streams(tty=False, open_stdin=True)
-    starting = Branching(streams, partial(kp.clone_child, 0), child, (0, 0))
+    starting = Branching(streams, partial(kp.clone_child, 0), child, (0, 0), lambda _: False)
     with pytest.raises(StartError) as caught:
         follow(starting)
     assert caught.value.strays
