@@ -187,7 +187,7 @@ def say_nothing(_reporter: Reporter, _stdio: object) -> None:
 def test_processes_that_nobody_knows(child: Child) -> None:
     """Nothing of them is taken for the exec's, and its parent is told to look for what there is."""
     streams = Streams(tty=False, open_stdin=True)
-    starting = Branching(streams, partial(kp.clone_child, 0), child, (0, 0))
+    starting = Branching(streams, partial(kp.clone_child, 0), child, (0, 0), lambda _: False)
     with pytest.raises(StartError) as caught:
         follow(starting)
     assert caught.value.strays
@@ -255,7 +255,8 @@ def test_a_detached_exec_is_left_to_who_reaps(runtime: Runtime, tmp_path: Path) 
     runtime.create("exec sleep 100", tmp_path / "log")
     runtime.call("start", "c1")
     pid_file = tmp_path / "pid"
-    runtime.call("exec", "--detach", "--pid-file", str(pid_file), "c1", "sleep", "50")
+    detached = ("exec", "--detach", "--pid-file", str(pid_file), "c1", "sleep", "50")
+    assert runtime.start(*detached, into=subprocess.DEVNULL).wait(60) == 0
     pid = int(pid_file.read_text())
     assert Path(f"/proc/{pid}/comm").read_text() == "sleep\n"
     assert pid in runtime.processes()

@@ -28,7 +28,20 @@ from barque.runtime.status import (
 Question = Unmapped | Mounted | Listener | Created
 
 _MOST = 256
+_WARNINGS = 16
+_WARNING_LENGTH = 512
+_FAILURE_LENGTH = 4096
+"""Characters, six bytes each at most: what passes them on has room for them in its message."""
+_ERRNOS = 4096
 _FORGED = Failure("start", 0, "the process reported what only another would", 128)
+
+
+def _bounded(failure: Failure) -> Failure:
+    """As it may be passed on, whoever has made it."""
+    code = failure.exit_code if failure.exit_code in {126, 127, 128} else 128
+    number = failure.errno if 0 <= failure.errno < _ERRNOS else 0
+    stage, message = failure.stage[:_WARNING_LENGTH], failure.message[:_FAILURE_LENGTH]
+    return Failure(stage, number, message, code)
 
 
 class Reports:
@@ -66,8 +79,16 @@ class Reports:
         except ConnectionResetError:  # it has died with an answer unread
             return False
         try:
+            return self._take(data, fds, sender)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _take(self, data: bytes, fds: list[int], sender: int) -> bool:
+        """Take what was received, and out of ``fds`` what is kept."""
+        try:
             message = decode(data) if data else None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             message = _FORGED
         self._taken += 1
         if self._taken > _MOST:
@@ -78,24 +99,23 @@ class Reports:
             case Pty() if fds and self.master < 0 and not self.branched:
                 self.master = fds.pop()
             case Warning_(message=text):
-                self.warnings.append(text)
+                if len(self.warnings) < _WARNINGS:
+                    self.warnings.append(text[:_WARNING_LENGTH])
             case Branched(waits=waits) if not self.branched and sender:
                 self.branched, self.waits = sender, waits
             case Pty() | Branched():
                 self.failure = _FORGED
             case Failure():
-                self.failure = message
+                self.failure = _bounded(message)
             case question:
                 self._answer(question)
                 self.go()
-        for fd in fds:
-            os.close(fd)
         return self.failure is None
 
     def go(self) -> None:
         """Answer the process, which waits; that it has died meanwhile is told by its reports."""
         self.waits = False
-        with suppress(BrokenPipeError):
+        with suppress(BrokenPipeError, ConnectionResetError):
             os.write(self._end.fileno(), b"go")
 
     def close(self) -> None:

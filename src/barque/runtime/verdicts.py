@@ -16,6 +16,8 @@ from typing import NamedTuple
 _INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter: code, jump if true, if false, k
 _DATA = struct.Struct("=iIQ6Q")  # struct seccomp_data: nr, arch, instruction pointer, arguments
 _WORDS = struct.Struct(f"={_DATA.size // 4}I")
+_ARGUMENTS_AT = 4
+"""The first of their words."""
 _LD_W_ABS, _LD_IMM, _AND, _JA, _RET = 0x20, 0x00, 0x54, 0x05, 0x06
 _CONDITIONS = {
     0x15: operator.eq,
@@ -32,7 +34,7 @@ ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC0000
 
 
 class Call(NamedTuple):
-    """A system call by its number, with the arguments that are known; others are 0."""
+    """A system call by its number, with the first arguments: the others are not known."""
 
     number: int
     arguments: tuple[int, ...] = ()
@@ -41,8 +43,8 @@ class Call(NamedTuple):
 def permits(code: bytes, call: Call, machine: str = os.uname().machine) -> bool:
     """Whether the filter ``code`` lets ``machine``'s call pass: at once, and to the kernel.
 
-    What leaves it to somebody else (a listener, a tracer) does not, nor does a filter with an
-    instruction that is not known here. No ``code`` is no filter.
+    What leaves it to somebody else (a listener, a tracer) does not, nor does a filter that looks
+    at what is not known here: an argument, an instruction. No ``code`` is no filter.
     """
     if not code:
         return True
@@ -50,7 +52,8 @@ def permits(code: bytes, call: Call, machine: str = os.uname().machine) -> bool:
     if architecture is None:
         return False
     arguments = (*call.arguments, *(0,) * (6 - len(call.arguments)))
-    words = _WORDS.unpack(_DATA.pack(call.number, architecture, 0, *arguments))
+    known = _ARGUMENTS_AT + 2 * len(call.arguments)
+    words = _WORDS.unpack(_DATA.pack(call.number, architecture, 0, *arguments))[:known]
     result = _run(code, words)
     return result is not None and result & _ACTION in _PERMISSIONS
 
@@ -65,7 +68,7 @@ def _run(code: bytes, words: tuple[int, ...]) -> int | None:
         skipped = 0
         if operation == _RET:
             return k
-        if operation == _LD_W_ABS and k % 4 == 0 and k < _DATA.size:
+        if operation == _LD_W_ABS and k % 4 == 0 and k // 4 < len(words):
             value = words[k // 4]
         elif operation == _LD_IMM:
             value = k

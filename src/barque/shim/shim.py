@@ -57,7 +57,6 @@ from barque.shim.loop import Loop
 from barque.shim.mapped import is_mapped, start_mapped
 from barque.shim.streams import ProcessStreams
 from barque.shim.task import (
-    KILLED,
     START_TIMEOUT_S,
     Branching,
     Helper,
@@ -102,6 +101,12 @@ class _StartingExec(NamedTuple):
     clients: list[int]
     engine: Socket
     deadline: float
+
+    def advance(self) -> Process | None:
+        """As ``starting.advance``, before the deadline. Raises StartError."""
+        if time.monotonic() > self.deadline:
+            raise self.starting.time_out()
+        return self.starting.advance()
 
 
 def main(end: Socket, title: kp.Title) -> NoReturn:
@@ -237,6 +242,8 @@ class Shim:
         self._exited = False
         self._fds = fds
         self._helper = helper
+        self._leaving: dict[int, int] = {}
+        """Pids by pidfds of children that end, and are only to be reaped."""
 
     def run(self) -> None:
         """Take over the container that the helper started, and serve it to its end."""
@@ -247,7 +254,7 @@ class Shim:
         count = len(self._launch.clients)
         clients, process_fds = rest[:count], rest[count:]
         if self._helper is not None:
-            self._loop.watch(self._helper.pidfd, select.EPOLLIN, self._reap)
+            self._await_end(self._helper.pidfd, self._helper.pid)
         self._add_engine(from_fd(control))
         self._listener = from_fd(listener)
         self._loop.watch(listener, select.EPOLLIN, self._on_engine_connects)
@@ -548,7 +555,8 @@ class Shim:
         group = open_birthplace(self._launch.cgroups_path, create=False)
         try:
             make = partial(kp.clone_child, 0, group)
-            return Branching(request.streams, make, child, self._launch.owner)
+            owner = self._launch.owner
+            return Branching(request.streams, make, child, owner, lambda pid: pid in self._known())
         finally:
             if group >= 0:
                 os.close(group)
@@ -560,19 +568,26 @@ class Shim:
         return ExternalExec(fork_helper(program), request.streams)
 
     def _on_exec_report(self, fd: int, _events: int) -> None:
-        starting, request, clients, engine, deadline = self._starting[fd]
+        start = self._starting[fd]
+        starting, request, clients, engine, _ = start
         self._loop.forget(fd)  # it is closed with the last report
         try:
-            if time.monotonic() > deadline:
-                raise starting.time_out()
-            process = starting.advance()
+            process = start.advance()
             if process is None:
                 self._loop.watch(fd, select.EPOLLIN, self._on_exec_report)
                 return
-            reply = self._take_exec(request, process, clients)
         except StartError as error:
             reply = self._refuse_exec(request, error, clients)
             self._strays |= error.strays
+        except Exception as error:  # noqa: BLE001 - a shim never ends because of a message
+            failure = describe("start", error)
+            gone = (
+                starting.fail(failure) if isinstance(starting, Branching) else StartError(failure)
+            )
+            reply = self._refuse_exec(request, gone, clients)
+            self._strays |= gone.strays
+        else:
+            reply = self._take_exec(request, process, clients)
         del self._starting[fd]
         self._send(engine, reply)
         if self._launch.runtime is not None:
@@ -584,17 +599,13 @@ class Shim:
         for fd in clients:
             os.close(fd)  # not shut down: the engine tells this client what went wrong
         if error.pidfd >= 0:
-            self._loop.watch(error.pidfd, select.EPOLLIN, self._reap)
+            self._await_end(error.pidfd, error.pid)
         reply = _failed(request.seq, error.failure.message, error.failure.errno)
         reply.exit_code = error.failure.exit_code
         return reply
 
     def _take_exec(self, request: p.Exec, process: Process, clients: list[int]) -> p.Reply:
         exec_id = request.exec_id
-        if process.pid in self._known():  # somebody else spoke in its name
-            for fd in process.descriptors():
-                os.close(fd)
-            raise StartError(KILLED, strays=True)
         streams = ProcessStreams(self._loop, request.streams, None, lambda: self._detached(exec_id))
         if request.client is not None:
             streams.add_client(Client(clients[0], request.client, self._directory))
@@ -605,9 +616,15 @@ class Shim:
             self._end_exec_with_container(exec_)
         return p.Reply(request.seq, pid=process.pid)
 
+    def _await_end(self, pidfd: int, pid: int) -> None:
+        """Have the child reaped when it has ended. Takes the pidfd."""
+        self._leaving[pidfd] = pid
+        self._loop.watch(pidfd, select.EPOLLIN, self._reap)
+
     def _reap(self, pidfd: int, _events: int) -> None:
         """Reap a process whose end tells nothing: it did not become its program, or never would."""
         self._loop.forget(pidfd)
+        self._leaving.pop(pidfd, None)
         with suppress(ChildProcessError):  # a stray, too
             exit_status(pidfd)
         os.close(pidfd)
@@ -636,14 +653,20 @@ class Shim:
             for pid in children() - self._known():
                 pidfd = os.pidfd_open(pid)
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                self._loop.watch(pidfd, select.EPOLLIN, self._reap)
+                self._await_end(pidfd, pid)
         except OSError:  # all our descriptors are in use: after the next exec
             return
         self._strays = False
 
     def _known(self) -> set[int]:
-        known = {self._pid, *(e.pid for e in self._execs.values() if e.pidfd >= 0)}
-        return known | ({self._helper.pid} if self._helper else set())
+        """The children that are something, be it on its way in or out."""
+        starting = (s.starting for s in self._starting.values())
+        return {
+            self._pid,
+            *(e.pid for e in self._execs.values() if e.pidfd >= 0),
+            *(s.pid for s in starting if isinstance(s, Branching)),
+            *self._leaving.values(),
+        }
 
     def _on_exec_ended(self, fd: int, _events: int) -> None:
         exec_id, exec_ = next((k, e) for k, e in self._execs.items() if e.pidfd == fd)

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -34,14 +35,18 @@ Child = Callable[[Reporter, tuple[int, int, int] | None], None]
 class StartError(Exception):
     """The process did not start; ``failure`` says where and why.
 
-    ``pidfd`` is what was made of it, for its parent to reap, or -1. With ``strays`` there may be
+    ``pidfd`` is what was made of it, for its parent to reap, or -1, and ``pid`` whose it is, or 0
+    where nobody else asks. With ``strays`` there may be
     a child that its parent does not know.
     """
 
-    def __init__(self, failure: Failure, pidfd: int = -1, *, strays: bool = False) -> None:
+    def __init__(
+        self, failure: Failure, pidfd: int = -1, pid: int = 0, *, strays: bool = False
+    ) -> None:
         super().__init__(failure.message)
         self.failure = failure
         self.pidfd = pidfd
+        self.pid = pid
         self.strays = strays
 
 
@@ -125,6 +130,11 @@ class Starting:
         """The descriptor that is readable when ``advance`` has something to do."""
         return self._reports.fileno()
 
+    @property
+    def pid(self) -> int:
+        """The process, or 0 where it is not known yet."""
+        return self._pid
+
     def advance(self) -> Process | None:
         """Take the next report: the process once it has become its program, None before that.
 
@@ -159,9 +169,10 @@ class Starting:
 
     def fail(self, failure: Failure) -> StartError:
         """End the process, and what we hold of it but the pidfd."""
-        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._close((self._reports.master,))
-        return StartError(failure, self._pidfd)
+        return StartError(failure, self._pidfd, self._pid)
 
     def time_out(self) -> StartError:
         """As ``fail``, after START_TIMEOUT_S."""
@@ -187,12 +198,14 @@ class Branching(Starting):
         make: Callable[[], tuple[int, int]],
         child: Child,
         owner: tuple[int, int],
+        is_known: Callable[[int], bool],
     ) -> None:
-        """As ``Starting``; ``make`` forks the preparer."""
+        """As ``Starting``; ``make`` forks the preparer. A pid that ``is_known`` is another's."""
         super().__init__(streams, make, child, owner)
         self.preparer_pidfd = self._pidfd
         """The preparer, its parent's to be reaped and closed."""
         self._preparer_ended = False
+        self._is_known = is_known
         self._pid, self._pidfd = 0, -1
 
     def advance(self) -> Process | None:
@@ -204,9 +217,11 @@ class Branching(Starting):
         return None
 
     def _take_branch(self, pid: int) -> None:
+        if self._is_known(pid):  # somebody else spoke in its name
+            raise self.fail(KILLED)
         try:
             self._pidfd = kp.open_child(pid)
-        except ChildProcessError:  # somebody else spoke in its name
+        except ChildProcessError:  # the same
             raise self.fail(KILLED) from None
         except OSError as error:  # all our descriptors are in use
             raise self.fail(describe("start", error)) from None
@@ -230,7 +245,8 @@ class Branching(Starting):
     def fail(self, failure: Failure) -> StartError:
         """End both, and what we hold of them but pidfds."""
         if not self._preparer_ended:
-            signal.pidfd_send_signal(self.preparer_pidfd, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.preparer_pidfd, signal.SIGKILL)
         if self._pid:
             return super().fail(failure)
         self._close((self._reports.master,))

@@ -82,7 +82,16 @@ def test_what_waits_leaves_when_nobody_answers(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"x", b"{}", b'{"type":"branched"}', b'{"type":"nonsense"}', b"[" * 5000, b"\xff"]
+    "data",
+    [
+        b"x",
+        b"{}",
+        b'{"type":"branched"}',
+        b'{"type":"nonsense"}',
+        b"[" * 5000,
+        b"[" * 60000,
+        b"\xff",
+    ],
 )
 def test_what_is_no_report_ends_it(ends: Ends, data: bytes) -> None:
     send_with_descriptor(ends.theirs, data)
@@ -149,6 +158,23 @@ def test_failures_and_ends(ends: Ends) -> None:
     os.waitpid(pid, 0)
     assert not ends.reports.take()
     assert ends.reports.failure == Failure("limits", 22, "too many")
+
+
+def test_what_is_told_is_bounded(ends: Ends) -> None:
+    for _ in range(100):
+        ends.reporter.warn("\1" * 5000)
+        assert ends.reports.take()
+    assert len(str(ends.reports.warnings)) < 65536
+    forged = b'{"type":"failure","stage":"x","errno":%d,"exit_code":0,"message":"%s"}'
+    os.write(ends.theirs.fileno(), forged % (2**70, b"m" * 60000))
+    assert not ends.reports.take()
+    assert ends.reports.failure == Failure("x", 0, "m" * 4096, 128)
+
+
+def test_descriptors_are_closed_with_the_end(ends: Ends) -> None:
+    """The fixture counts."""
+    send_with_descriptor(ends.theirs, b"")
+    assert not ends.reports.take()
 
 
 def test_who_has_died_needs_no_answer(ends: Ends) -> None:

@@ -92,6 +92,15 @@ def test_flags_in_front_have_no_effect() -> None:
     assert says(compile_filter(profile), SETSID)
 
 
+def test_what_looks_at_an_unknown_argument_is_not_permitted() -> None:
+    condition = oci.SeccompArg(index=1, value=7, op="SCMP_CMP_EQ")
+    entry = oci.Syscall(names=["write"], action="SCMP_ACT_ERRNO", args=[condition])
+    code = compile_filter(oci.Seccomp(default_action="SCMP_ACT_ALLOW", syscalls=[entry]))
+    assert not says(code, WRITE, 3)
+    assert says(code, WRITE, 3, 8)
+    assert says(code, SETSID)
+
+
 def test_no_filter_permits_all() -> None:
     assert says(b"", MOUNT)
 

@@ -123,7 +123,8 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
             run_exec(lambda: launch, ExecIo(reporter, stdio, init.pidfd, console, kept, gate))
 
         pid, pidfd, reports = spawn(0, {}, child)
-        return follow(pid, pidfd, reports, Duties(_asks_nothing, _asks_nothing, pass_on, tell))
+        duties = Duties(_asks_nothing, _asks_nothing, pass_on, tell)
+        return follow(pid, pidfd, reports, duties, branches=True)
 
 
 def _differs(pid: int, kind: str) -> bool:

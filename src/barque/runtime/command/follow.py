@@ -96,18 +96,23 @@ def follow(
     duties: Duties,
     *,
     to_gate: bool = False,
+    branches: bool = False,
     hooks_s: float = 0.0,
 ) -> Process:
     """Follow the child to its program, or ``to_gate``. Raises StartError, or what a duty raises.
 
-    The child of an exec is its preparer, and the process another child of ours.
+    The child of an exec is its preparer: it ``branches``, and the process is another child of ours,
+    which alone has anything to ask.
 
     Then the child is killed and reaped. ``hooks_s``: how long the hooks that it runs may take.
     """
     created = False
+    preparer = 0
 
     def answer(question: Question) -> None:
         nonlocal created
+        if created or (branches and not preparer):  # somebody else spoke in its name
+            raise StartError(_DIED)
         match question:
             case Unmapped():
                 reports.warnings += duties.unmapped(pid)
@@ -121,7 +126,6 @@ def follow(
                 created = True
 
     reports = Reports(status, answer)
-    preparer = 0
     try:
         while not (created and to_gate):
             _await(reports, _TIMEOUT_S + hooks_s)
