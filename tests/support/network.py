@@ -10,8 +10,6 @@ import errno
 import functools
 import os
 import shutil
-import signal
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +22,7 @@ from barque.kernel.process import CLONE_NEWNET, setns, unshare
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, PortBinding
 from barque.models.container import ContainerRecord, ContainerState
 from barque.models.ids import ContainerId, ImageId
-
-DEADLINE_S = 120
+from support.children import run_in_child
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
 needs_nft = pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft (package nftables)")
@@ -58,27 +55,13 @@ def isolated(test: Callable[[Path], None]) -> Callable[[Path], None]:
 
     @functools.wraps(test)
     def run(tmp_path: Path) -> None:
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                os.close(reader)
-                signal.alarm(DEADLINE_S)
-                unshare(CLONE_NEWNET)
-                with Netlink() as netlink:
-                    netlink.execute(set_link(LOOPBACK, up=True))
-                test(tmp_path)
-                code = 0
-            except BaseException:  # noqa: BLE001 - handed to the parent as text
-                os.write(writer, traceback.format_exc().encode())
-            finally:
-                os._exit(code)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            text = pipe.read()
-        _, status = os.waitpid(pid, 0)
-        assert status == 0, text or f"wait status {status}"
+        def work() -> None:
+            unshare(CLONE_NEWNET)
+            with Netlink() as netlink:
+                netlink.execute(set_link(LOOPBACK, up=True))
+            test(tmp_path)
+
+        run_in_child(work)
 
     return run
 

@@ -15,6 +15,7 @@ from barque.shim import protocol as p
 from barque.shim import shim as shims
 from barque.shim.shim import Shim
 from barque.shim.task import KILLED, Branching, StartError
+from support.children import run_in_child
 
 
 def claim(reporter: Reporter, _stdio: object) -> None:
@@ -51,8 +52,7 @@ def test_what_was_reaped_by_another_fails_all_the_same() -> None:
         os.close(fd)
 
 
-def test_no_report_ends_a_shim() -> None:
-    """What is raised for whatever reason refuses the exec."""
+def refuse_an_exec() -> None:
 
     def breaks(_pid: int) -> bool:
         raise RuntimeError("unforeseen")
@@ -73,3 +73,11 @@ def test_no_report_ends_a_shim() -> None:
     ours.close()
     theirs.close()
     shim._loop.close()
+
+
+def test_no_report_ends_a_shim() -> None:
+    """What is raised for whatever reason refuses the exec.
+
+    The shim then ends children that it does not know: none of ours.
+    """
+    run_in_child(refuse_an_exec)
