@@ -27,6 +27,16 @@ def pair() -> tuple[Socket, Socket]:
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
 
 
+def pair_with_senders() -> tuple[Socket, Socket]:
+    """As ``pair``, and the kernel says who sent what the first receives; see ``receive_from``.
+
+    It does so from the beginning: what was sent before it is asked to has no sender.
+    """
+    ours, theirs = pair()
+    ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+    return ours, theirs
+
+
 def new() -> Socket:
     """An unconnected socket, close-on-exec."""
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
@@ -77,11 +87,6 @@ def send(end: Socket, data: bytes, fds: list[int] | tuple[int, ...] = (), flags:
     end.sendmsg([data], ancillary, flags)
 
 
-def name_senders(end: Socket) -> None:
-    """Let the kernel say who sent what is received on ``end`` from here on."""
-    end.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-
-
 def receive(end: Socket) -> tuple[bytes, list[int]]:
     """One message with its descriptors (close-on-exec, ours); ``b""`` when the peer has gone."""
     data, fds, _ = _receive(end, _ANCILLARY)
@@ -91,8 +96,8 @@ def receive(end: Socket) -> tuple[bytes, list[int]]:
 def receive_from(end: Socket) -> tuple[bytes, list[int], int]:
     """As ``receive``, with the sender's pid, 0 where it is not in our PID namespace.
 
-    ``end`` names senders. Who has CAP_SYS_ADMIN over a PID namespace may give the pid of another
-    process of that namespace for its own.
+    ``end`` is the first of ``pair_with_senders``. Who has CAP_SYS_ADMIN over a PID namespace may
+    give the pid of another process of that namespace for its own.
     """
     return _receive(end, _WITH_SENDER)
 

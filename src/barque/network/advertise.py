@@ -25,9 +25,7 @@ _ALL_NODES_MAC = bytes.fromhex("333300000001")
 _ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
 _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
 _ARP_REQUEST = 1
-_IPV6 = struct.Struct(
-    "!IHBB16s16s"
-)  # RFC 8200: version, payload length, next, hop limit, addresses
+_IPV6 = struct.Struct("!IHBB16s16s")  # RFC 8200: version, length, next, hop limit, addresses
 _NEIGHBOUR = struct.Struct("!BBHI16sBB6s")  # RFC 4861, 4.4, with the option 2 of 4.6.1
 _ADVERTISEMENT = 136
 _OVERRIDE = 0x20000000
@@ -59,6 +57,14 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def _correct(netlink: Netlink, index: int, address: str, mac: str) -> None:
+    try:
+        netlink.execute(correct_neighbour(index, address, mac))
+    except KernelError as error:
+        if error.errno != errno.ENOENT:  # the host does not know it
+            _log.info("the host's neighbour %s: %s", address, error)
+
+
 class Advertiser:
     """Works in the network namespace in which it is opened.
 
@@ -87,14 +93,13 @@ class Advertiser:
 
     def correct(self, bridge: str, mac: str, addresses: Iterable[str]) -> None:
         """Let the host, where it knows one of ``addresses`` on ``bridge``, know it at ``mac``."""
-        for address in addresses:
-            try:
-                with Netlink() as netlink:
-                    index = netlink.index(bridge)
-                    netlink.execute(correct_neighbour(index, address, mac))
-            except KernelError as error:
-                if error.errno != errno.ENOENT:
-                    _log.info("%s: the host's neighbour %s: %s", bridge, address, error)
+        try:
+            with Netlink() as netlink:
+                index = netlink.index(bridge)
+                for address in addresses:
+                    _correct(netlink, index, address, mac)
+        except KernelError as error:
+            _log.info("%s: the host's neighbours: %s", bridge, error)
 
     def announce(self, bridge: str, mac: str, addresses: Iterable[str]) -> None:
         """Tell everybody on ``bridge`` that ``addresses`` are at ``mac``, if ``open`` could."""

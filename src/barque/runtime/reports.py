@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from barque.kernel.seqpacket import Socket, name_senders, receive_from
+from barque.kernel.seqpacket import Socket, receive_from
 from barque.runtime.status import (
     Branched,
     Created,
@@ -53,8 +53,10 @@ class Reports:
     """
 
     def __init__(self, end: Socket, answer: Callable[[Question], None]) -> None:
-        """Takes ownership of ``end``. ``answer`` does what is due when the process asks."""
-        name_senders(end)
+        """Takes ownership of ``end``, the first of ``pair_with_senders``.
+
+        ``answer`` does what is due when the process asks.
+        """
         self._end = end
         self._answer = answer
         self._taken = 0

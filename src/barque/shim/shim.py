@@ -103,7 +103,21 @@ class _StartingExec(NamedTuple):
     deadline: float
 
     def advance(self) -> Process | None:
-        """As ``starting.advance``, before the deadline. Raises StartError."""
+        """As ``starting.advance``, before the deadline. Raises StartError.
+
+        And nothing else: a shim never ends because of a message.
+        """
+        try:
+            return self._advance()
+        except StartError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a report may do
+            failure = describe("start", error)
+            if isinstance(self.starting, Branching):
+                raise self.starting.fail(failure) from None
+            raise StartError(failure) from None
+
+    def _advance(self) -> Process | None:
         if time.monotonic() > self.deadline:
             raise self.starting.time_out()
         return self.starting.advance()
@@ -569,7 +583,7 @@ class Shim:
 
     def _on_exec_report(self, fd: int, _events: int) -> None:
         start = self._starting[fd]
-        starting, request, clients, engine, _ = start
+        request, clients = start.request, start.clients
         self._loop.forget(fd)  # it is closed with the last report
         try:
             process = start.advance()
@@ -579,17 +593,10 @@ class Shim:
         except StartError as error:
             reply = self._refuse_exec(request, error, clients)
             self._strays |= error.strays
-        except Exception as error:  # noqa: BLE001 - a shim never ends because of a message
-            failure = describe("start", error)
-            gone = (
-                starting.fail(failure) if isinstance(starting, Branching) else StartError(failure)
-            )
-            reply = self._refuse_exec(request, gone, clients)
-            self._strays |= gone.strays
         else:
             reply = self._take_exec(request, process, clients)
         del self._starting[fd]
-        self._send(engine, reply)
+        self._send(start.engine, reply)
         if self._launch.runtime is not None:
             self._reap_strays()
         if self._strays and not self._starting:

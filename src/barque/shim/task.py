@@ -20,7 +20,7 @@ import msgspec
 
 from barque.cgroups import cgroup_version, open_cgroup
 from barque.kernel import process as kp
-from barque.kernel.seqpacket import Socket, pair, receive, send
+from barque.kernel.seqpacket import Socket, pair, pair_with_senders, receive, send
 from barque.runtime.reports import Question, Reports
 from barque.runtime.status import Failure, Reporter, Unmapped, describe
 from barque.shim.protocol import Streams
@@ -104,7 +104,7 @@ class Starting:
         kp.assert_single_thread()
         self._settle = settle
         self._pipes = None if streams.tty else make_pipes(streams, owner)
-        ours, theirs = pair()
+        ours, theirs = pair_with_senders()
         self._reports = Reports(ours, self._answer)
         # Inherited: the process is never seen by those of its PID namespace in another state.
         kp.set_dumpable(dumpable=False)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from barque.errors import BarqueError
-from barque.kernel.seqpacket import Socket, pair, send
+from barque.kernel.seqpacket import Socket, pair_with_senders, send
 from barque.runtime.reports import Question, Reports
 from barque.runtime.status import Created, Failure, Reporter
 
@@ -17,7 +17,7 @@ class Ends:
     """Both ends, and what was asked."""
 
     def __init__(self) -> None:
-        ours, self.theirs = pair()
+        ours, self.theirs = pair_with_senders()
         self.asked: list[Question] = []
         self.reports = Reports(ours, self.asked.append)
         self.reporter = Reporter(self.theirs)
@@ -45,6 +45,17 @@ def send_with_descriptor(end: Socket, data: bytes) -> None:
     os.close(writes)
 
 
+def fork_who_waits(ends: Ends) -> int:
+    """Fork who branches off and ends with 7 when that was answered."""
+    pid = os.fork()
+    if pid == 0:
+        ends.reports.close()
+        ends.reporter.branched(waits=True)
+        os._exit(7)
+    assert ends.reports.take()
+    return pid
+
+
 def test_the_kernel_says_who_branched_off(ends: Ends) -> None:
     pid = os.fork()
     if pid == 0:
@@ -57,12 +68,7 @@ def test_the_kernel_says_who_branched_off(ends: Ends) -> None:
 
 
 def test_what_waits_is_answered_when_it_is_let_go(ends: Ends) -> None:
-    pid = os.fork()
-    if pid == 0:
-        ends.reports.close()
-        ends.reporter.branched(waits=True)
-        os._exit(7)
-    assert ends.reports.take()
+    pid = fork_who_waits(ends)
     assert ends.reports.waits
     ends.reports.go()
     assert not ends.reports.waits
@@ -70,12 +76,7 @@ def test_what_waits_is_answered_when_it_is_let_go(ends: Ends) -> None:
 
 
 def test_what_waits_leaves_when_nobody_answers(ends: Ends) -> None:
-    pid = os.fork()
-    if pid == 0:
-        ends.reports.close()
-        ends.reporter.branched(waits=True)
-        os._exit(7)
-    assert ends.reports.take()
+    pid = fork_who_waits(ends)
     ends.reports.close()
     assert not ends.reports.waits
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 
 from barque.errors import BarqueError
 from barque.kernel import process as kp
-from barque.kernel.seqpacket import Socket, name_senders, pair
+from barque.kernel.seqpacket import Socket, pair_with_senders
 from barque.runtime.barrier import close_imports
 from barque.runtime.capabilities import last_cap
 from barque.runtime.outside import clone_inside
@@ -65,8 +65,7 @@ def spawn(flags: int, joins: dict[str, int], child: Child) -> tuple[int, int, So
     kp.assert_single_thread()
     last_cap()  # read once and kept
     kp.set_dumpable(dumpable=False)  # inherited: nobody in the container sees our memory
-    ours, theirs = pair()
-    name_senders(ours)  # before the child is there: what it sends earlier would have no sender
+    ours, theirs = pair_with_senders()
 
     def run() -> NoReturn:
         try:
