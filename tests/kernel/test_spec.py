@@ -82,6 +82,7 @@ class Options:
                 files=self.directory,
                 interfaces=[],
                 joins={},
+                propagation="",
                 seccomp_path=await profiles.path_for(record),
                 facts=self.facts,
                 defaults=self.defaults,

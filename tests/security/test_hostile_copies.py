@@ -55,7 +55,7 @@ def tree(tmp_path: Path) -> Path:
 async def opened(tree: Path, tmp_path: Path) -> AsyncIterator[int]:
     place = tmp_path / "place"
     place.mkdir(exist_ok=True)
-    async with mount_root(RootfsMount(type="bind", source=str(tree)), [], str(place)) as root:
+    async with mount_root(RootfsMount(type="bind", source=str(tree)), [], str(place)) as (root, _):
         yield root
 
 
@@ -230,7 +230,7 @@ def test_reading_makes_nothing_and_mounts_vanish(tree: Path, outside: Path, tmp_
     table = Path("/proc/self/mountinfo").read_text()
 
     async def go() -> None:
-        async with mount_root(rootfs, [point], str(place)) as root:
+        async with mount_root(rootfs, [point], str(place)) as (root, _):
             assert Path("/proc/self/mountinfo").read_text() == table
             assert stat_path(root, "/made/here/secret", "c").size == len("secret")
             with pytest.raises(BarqueError):

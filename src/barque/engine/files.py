@@ -7,7 +7,14 @@ import os
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
@@ -21,7 +28,7 @@ from barque.engine.layout import Layout
 from barque.engine.registry import Registry
 from barque.engine.roots import join_root, mount_root
 from barque.engine.tasks import Tasks
-from barque.errors import Conflict, NotFound
+from barque.errors import Conflict, NotFound, Unavailable
 from barque.images.compression import Readable
 from barque.images.feed import run_bounded, run_fed, run_in_thread, stream_from_thread
 from barque.images.pack import pack_tree
@@ -38,10 +45,13 @@ from barque.snapshots.views import open_view
 _T = TypeVar("_T")
 _Opened = tuple[int, IdMap | None]
 """A root, and the user namespace that its owners are to be seen by."""
+_Unpack = Callable[[_Opened, Readable, threading.Event], None]
 
 _PIECE = 1 << 18
 _PATIENCE_S = 5.0
 """How long a copy that was given up may go on in a system call before it is left behind."""
+_STALLED_S = 60.0
+"""How long a copy that holds the container's lock may take for one piece."""
 _FROZEN_MARK = "frozen-for-commit"
 STUBS = frozenset(
     (
@@ -205,7 +215,7 @@ class ContainerFiles:
         handle = self.registry.get(ref)
         user = handle.record.config.user if as_user else None
 
-        def unpack(root: _Opened, source: Readable, stop: threading.Event) -> None:
+        def unpack(root: _Opened, source: Readable, stop: threading.Event, /) -> None:
             fd, ids = root
             name = handle.record.name
             unpack_at(fd, path, name, source, stop, keep_kinds=keep_kinds, user=user, ids=ids)
@@ -223,30 +233,43 @@ class ContainerFiles:
         else:
             # Nobody may start it meanwhile, and the client may take its time: so all of it
             # has to be here before the container is locked.
-            with tempfile.TemporaryFile(dir=self.layout.root) as file:
+            with ExitStack() as ours:
+                file = ours.enter_context(tempfile.TemporaryFile(dir=self.layout.root))
                 await run_fed(stream, lambda feed, _stop: _spool(feed, file), "spool")
                 file.seek(0)
-                await self.background.complete(
-                    self._unpack_stopped(handle, lambda root, stop: unpack(root, file, stop)),
-                    f"copy to {ref}",
-                )
+                work = self._unpack_stopped(handle, path, unpack, file, ours.pop_all())
+                await self.background.complete(work, f"copy to {ref}")
         self.events.publish(handle.record, "extract-to-dir")
 
     async def _unpack_stopped(
-        self, handle: Handle, unpack: Callable[[_Opened, threading.Event], None]
+        self, handle: Handle, path: str, unpack: _Unpack, file: Readable, own: ExitStack
     ) -> None:
-        async with self.tasks.locked(handle) as record:
-            if _is_up(record):
-                async with self._join(handle) as opened:
-                    await run_in_thread(lambda stop: unpack(opened, stop), "copy-in")
-                return
-            async with mount_root(
-                self.snapshots.mounts(record.snapshot),
-                record.mounts,
-                self._place(handle),
-                readonly=record.host_config.readonly_rootfs,
-            ) as root:
-                await run_in_thread(lambda stop: unpack((root, None), stop), "copy-in")
+        """Unpack ``file``, which ``own`` closes, while nobody can start the container."""
+        with own:
+            async with self.tasks.locked(handle) as record, AsyncExitStack() as stack:
+                ids: IdMap | None = None
+                held: tuple[int, ...]
+                if _is_up(record):
+                    root, ids = await stack.enter_async_context(self._join(handle))
+                    held = (root,)
+                else:
+                    mounted = mount_root(
+                        self.snapshots.mounts(record.snapshot),
+                        record.mounts,
+                        self._place(handle),
+                        readonly=record.host_config.readonly_rootfs,
+                    )
+                    held = await stack.enter_async_context(mounted)
+                await _ask(check_directory, held[0], path, record.name)
+                mine = [os.dup(fd) for fd in held]
+                for fd in mine:
+                    own.callback(os.close, fd)
+                await run_watched(
+                    file,
+                    lambda source, stop: unpack((mine[0], ids), source, stop),
+                    own,
+                    f"{path} in container {record.name}",
+                )
 
     @asynccontextmanager
     async def _open_root(self, handle: Handle) -> AsyncIterator[_Opened]:
@@ -261,7 +284,7 @@ class ContainerFiles:
                 mounted = mount_root(
                     self.snapshots.peek(record.snapshot), record.mounts, self._place(handle)
                 )
-                opened = await stack.enter_async_context(mounted), None
+                opened = (await stack.enter_async_context(mounted)).root, None
             yield opened
 
     @asynccontextmanager
@@ -337,6 +360,59 @@ def _closing(fd: int) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+class _Counted:
+    """A source that counts how often it is read."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.reads = 0
+
+    def read(self, size: int, /) -> bytes:
+        self.reads += 1
+        return self._source.read(size)
+
+
+async def run_watched(
+    source: Readable,
+    work: Callable[[Readable, threading.Event], None],
+    own: ExitStack,
+    what: str,
+    stalled_s: float = _STALLED_S,
+) -> None:
+    """Run ``work`` on ``source`` in a thread of its own as long as it goes on reading.
+
+    ``own``, all that it works on, is the thread's from then on. Raises what ``work`` raises, and
+    Unavailable where nothing has been read for ``stalled_s`` seconds: then, or when cancelled,
+    the thread is told to stop, and left behind if it does not come back.
+    """
+    counted = _Counted(source)
+
+    async def run() -> None:
+        taken = own.pop_all()
+
+        def owning(stop: threading.Event) -> None:
+            with taken:
+                work(counted, stop)
+
+        await run_in_thread(owning, "copy-in", patience_s=_PATIENCE_S)
+
+    task = asyncio.ensure_future(run())
+    try:
+        seen = -1
+        while not task.done():
+            if counted.reads == seen:
+                raise Unavailable(
+                    f"{what} has taken nothing for {stalled_s:.0f} s: is its file system's server "
+                    "there? Mount it again, or do without it"
+                )
+            seen = counted.reads
+            await asyncio.wait([task], timeout=stalled_s)
+        task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _is_up(record: ContainerRecord) -> bool:

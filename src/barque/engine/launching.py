@@ -24,12 +24,14 @@ from barque.engine.handle import Handle
 from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.logconfig import parse_log_config
+from barque.engine.propagation import asks_for_more, root_propagation
 from barque.engine.registry import Registry
 from barque.engine.runtimes import BUILTIN, Runtimes
 from barque.engine.shims import Client
 from barque.engine.spec import build_launch, cgroups_path
 from barque.engine.userns import UserNamespaces, join_ids
 from barque.errors import Conflict, NotFound, NotImplementedHere
+from barque.images.feed import run_bounded
 from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
@@ -96,6 +98,7 @@ class Launcher:
             if runtime is not None:
                 attachment = without_big_tcp(attachment)
             seccomp_path = await self.seccomp_path(record)
+            propagation = await find_propagation(record)
             with ExitStack() as namespaces:
                 if owner is not None:
                     wanted[owner].append("user")
@@ -114,6 +117,7 @@ class Launcher:
                     files=self.networks.files_directory(record, self.layout.containers),
                     interfaces=attachment.interfaces if ready is None and wire is None else [],
                     joins=joins,
+                    propagation=propagation,
                     seccomp_path=seccomp_path,
                     facts=self.facts,
                     defaults=self.defaults,
@@ -255,6 +259,20 @@ class Launcher:
                 f"cannot join {shown} namespace: container {target} is restarting, wait until the "
                 "container is running"
             )
+
+
+async def find_propagation(record: ContainerRecord) -> str:
+    """Return what the root must be for the container's binds; see ``root_propagation``.
+
+    Raises Unavailable where a source's file system does not answer.
+    """
+    mounts = [mount for mount in record.mounts if mount.type == "bind"]
+    binds = [(m.source, m.propagation) for m in mounts if asks_for_more(m.propagation)]
+    if not binds:
+        return ""
+    return await run_bounded(
+        partial(root_propagation, binds), "propagation", "the source of a bind mount"
+    )
 
 
 def check_shareable(record: ContainerRecord) -> None:

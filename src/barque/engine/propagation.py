@@ -27,16 +27,22 @@ def _find_mount(path: str, table: str) -> tuple[str, str]:
     return best, optional
 
 
+def asks_for_more(propagation: str) -> bool:
+    """Tell whether ``propagation`` asks something of the host's mount: it is not private."""
+    return propagation in _SHARED | _SLAVE
+
+
 def root_propagation(binds: list[tuple[str, str]]) -> str:
     """Return what the container's root must be for its (source, propagation) pairs.
 
     "" where nothing asks for more than private; else ``shared`` or ``rslave``. Raises
-    InvalidArgument for a source whose mount on the host shares nothing.
+    InvalidArgument for a source whose mount on the host shares nothing. Blocks, for ever where a
+    source's file system does not answer: for a thread.
     """
     wanted = ""
     table = ""
     for source, propagation in binds:
-        if propagation not in _SHARED | _SLAVE:
+        if not asks_for_more(propagation):
             continue
         if not table:
             with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:

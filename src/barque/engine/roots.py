@@ -17,6 +17,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from errno import ENOENT
+from typing import NamedTuple
 
 from barque.errors import FailedPrecondition, KernelError
 from barque.images.feed import run_bounded, run_in_thread
@@ -29,6 +30,13 @@ from barque.runtime.rootfs import Root
 
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _OWN_NAMESPACE = "/proc/thread-self/ns/mnt"
+
+
+class Mounted(NamedTuple):
+    """A root and the namespace without which nothing is mounted in it any more."""
+
+    root: int
+    namespace: int
 
 
 @asynccontextmanager
@@ -68,34 +76,35 @@ async def mount_root(
     mount_point: str,
     *,
     readonly: bool = False,
-) -> AsyncIterator[int]:
+) -> AsyncIterator[Mounted]:
     """Mount a snapshot and, on it, ``mounts``; give the root until the block is left.
+
+    Whoever may go on for longer needs copies of both descriptors.
 
     A read-only snapshot gets a scratch layer, so that mount points can be made. ``mount_point``
     is any directory of ours; it is used in the private namespace only. With ``readonly`` only
     the mounts can be written. Raises KernelError, FailedPrecondition.
     """
 
-    def build() -> tuple[int, int]:
+    def build() -> Mounted:
         return _build(rootfs, mounts, mount_point, readonly=readonly)
 
-    def give_up(built: tuple[int, int]) -> None:
+    def give_up(built: Mounted) -> None:
         for fd in built:
             os.close(fd)
 
     what = "a file system that is mounted in the container"
-    root, namespace = await run_bounded(build, "mount-root", what, give_up)
+    mounted = await run_bounded(build, "mount-root", what, give_up)
     try:
-        yield root
+        yield mounted
     finally:
-        os.close(root)
-        os.close(namespace)  # the last of it: all the mounts go
+        give_up(mounted)  # with the last copy of the namespace all the mounts go
 
 
 def _build(
     rootfs: RootfsMount, mounts: Sequence[MountPoint], mount_point: str, *, readonly: bool
-) -> tuple[int, int]:
-    """Return the root and its namespace. For a thread that ends afterwards."""
+) -> Mounted:
+    """Build what ``mount_root`` gives. For a thread that ends afterwards."""
     own = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
     namespace = -1
     try:
@@ -114,7 +123,7 @@ def _build(
                 root.enter()
             finally:
                 os.close(root.fd)
-            return os.open("/", _ROOT), namespace
+            return Mounted(os.open("/", _ROOT), namespace)
         finally:
             setns(own, CLONE_NEWNS)
     except BaseException:

@@ -27,7 +27,6 @@ from barque.engine.devices import (
 )
 from barque.engine.facts import HostFacts
 from barque.engine.mounts import clean_path
-from barque.engine.propagation import root_propagation
 from barque.engine.security import UNCONFINED, parse_security_options
 from barque.engine.systemd import systemd_cgroup
 from barque.engine.tmpfs import merge_tmpfs_options, parse_tmpfs_text
@@ -499,6 +498,7 @@ def build_launch(
     files: Path,
     interfaces: list[Interface],
     joins: Mapping[str, int],
+    propagation: str,
     seccomp_path: str,
     facts: HostFacts,
     defaults: ContainerDefaults,
@@ -508,10 +508,11 @@ def build_launch(
 
     ``files`` is the directory with hosts, hostname and resolv.conf (of the container whose
     network is joined, if one is). ``joins`` has the index of a descriptor for each namespace of
-    another container. Volumes are filled from the image at the first start only.
+    another container, ``propagation`` is the root's. Volumes are filled from the image at the
+    first start only.
 
-    Raises InvalidArgument where the host has changed since create (a device is gone, a
-    source's mount is no longer shared), and for an image's relative working directory.
+    Raises InvalidArgument where the host has changed since create (a device is gone), and for an
+    image's relative working directory.
     """
     config, host, ids = record.config, record.host_config, record.ids
     devices, rules = _devices(host)
@@ -542,9 +543,7 @@ def build_launch(
             devices=devices,
             cgroups_path=cgroups_path,
             resources=resources,
-            rootfs_propagation=root_propagation(
-                [(p.source, p.propagation) for p in record.mounts if p.type == "bind"]
-            ),
+            rootfs_propagation=propagation,
             sysctl=_sysctls(host, facts, ids),
             masked_paths=host.masked_paths or [],
             readonly_paths=host.readonly_paths or [],

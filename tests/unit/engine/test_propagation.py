@@ -1,9 +1,19 @@
 from __future__ import annotations
 
-import pytest
+import asyncio
+import os
+import threading
+import time
 
+import pytest
+from msgspec import structs
+
+from barque.engine.launching import find_propagation
 from barque.engine.propagation import _find_mount, root_propagation
 from barque.errors import InvalidArgument
+from barque.models.api import ContainerConfig, HostConfig
+from barque.models.container import MountPoint
+from support.spec import make_record
 
 TABLE = """\
 20 1 8:1 / / rw - ext4 /dev/vda rw
@@ -46,3 +56,31 @@ def _require_private_proc() -> None:
         point, optional = _find_mount("/proc", table.read())
     if point != "/proc" or optional:
         pytest.skip("needs a host whose /proc is a private mount")
+
+
+def test_a_source_that_does_not_answer_does_not_stop_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = threading.Event()
+
+    def wait(_path: str) -> str:
+        answers.wait(10)
+        return "/"
+
+    monkeypatch.setattr(os.path, "realpath", wait)
+    bind = MountPoint(type="bind", source="/dead", destination="/d", propagation="rslave")
+    record = structs.replace(make_record(ContainerConfig(), HostConfig()), mounts=[bind])
+
+    async def give_up() -> None:
+        finding = asyncio.ensure_future(find_propagation(record))
+        await asyncio.sleep(0.01)
+        finding.cancel()
+        await asyncio.wait([finding], timeout=2)
+        assert finding.cancelled()
+
+    began = time.monotonic()
+    try:
+        asyncio.run(give_up())
+    finally:
+        answers.set()
+    assert time.monotonic() - began < 5
