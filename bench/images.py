@@ -21,7 +21,7 @@ _MADE = "bench-made"
 
 
 def measure(subjects: Subjects) -> list[Measurement]:
-    """Load an image of 9,500 files and one of 40 layers; commit, export and save the first."""
+    """Load an image of 9,500 files and one of 40 layers; commit, export and save each."""
     tree = subjects.folder / "tree.tar"
     tall = subjects.folder / "tall.tar"
     tree.write_bytes(make_docker_archive([_make_image(_TREE, [FILES])]))
@@ -31,7 +31,8 @@ def measure(subjects: Subjects) -> list[Measurement]:
         _measure(
             subjects, f"load, {LAYERS} layers", 1.5, lambda target: _load(target, tall, _TALL)
         ),
-        *_measure_container(subjects),
+        *_measure_versions(subjects, f"{FILES} files", tree, _TREE, IMAGE),
+        *_measure_versions(subjects, f"{LAYERS} layers", tall, _TALL, _TALL),
     ]
 
 
@@ -65,15 +66,17 @@ def _load(target: Target, archive: Path, name: str) -> float:
     return elapsed
 
 
-def _measure_container(subjects: Subjects) -> list[Measurement]:
-    """Measure with a container that has 9,500 files of its own."""
+def _measure_versions(
+    subjects: Subjects, what: str, archive: Path, name: str, base: str
+) -> list[Measurement]:
+    """Measure with a container of ``base`` that has the lowest layer of ``name`` as its own."""
     containers = {}
     for target in subjects.targets:
-        call(target, "load", "-q", "-i", str(subjects.folder / "tree.tar"))
-        source = call(target, "create", _TREE, "x")
-        copied = subjects.folder / f"tree-{target.name}"
+        call(target, "load", "-q", "-i", str(archive))
+        source = call(target, "create", name, "x")
+        copied = subjects.folder / f"{name}-{target.name}"
         call(target, "cp", f"{source}:/l0", str(copied))
-        containers[target.name] = call(target, "create", IMAGE, "x")
+        containers[target.name] = call(target, "create", base, "x")
         call(target, "cp", str(copied), f"{containers[target.name]}:/new")
         call(target, "rm", source)
 
@@ -88,16 +91,16 @@ def _measure_container(subjects: Subjects) -> list[Measurement]:
 
     def save(target: Target) -> float:
         output = subjects.folder / f"saved-{target.name}"
-        elapsed = time_command(target, "save", "-o", str(output), _TREE)
+        elapsed = time_command(target, "save", "-o", str(output), name)
         output.unlink()
         return elapsed
 
     found = [
-        _measure(subjects, f"commit, {FILES} files", 1, commit),
-        _measure(subjects, f"export, {FILES} files", 1, export),
-        _measure(subjects, f"save, {FILES} files", 1, save),
+        _measure(subjects, f"commit, {what}", 1, commit),
+        _measure(subjects, f"export, {what}", 1, export),
+        _measure(subjects, f"save, {what}", 1, save),
     ]
     for target in subjects.targets:
         call(target, "rm", containers[target.name])
-        call(target, "rmi", "-f", _TREE)
+        call(target, "rmi", "-f", name)
     return found

@@ -26,6 +26,7 @@ from urllib.parse import urljoin
 from bench.measure import Goal, Measurement, interleave
 from bench.subjects import Subjects
 from bench.targets import EngineTarget, Podman, Target, call
+from support.images import make_config, make_docker_archive
 from support.registry import DISTRIBUTION, run_distribution
 
 FILES = 9_500
@@ -35,6 +36,7 @@ ROUNDS = 3
 PEAK_MIB = 150
 _SOURCES = ("/usr/lib/python3", "/usr/share", "/usr/bin", "/usr/lib")
 _OCI = "application/vnd.oci.image"
+_PUSHED = "bench-push"
 
 
 def measure_pull(subjects: Subjects) -> list[Measurement]:
@@ -69,16 +71,27 @@ def measure_pull(subjects: Subjects) -> list[Measurement]:
 
 
 def measure_push(subjects: Subjects) -> list[Measurement]:
-    """Push an imported root file system to an empty registry: compress it, and send it."""
+    """Push each image to an empty registry, from layers as they were built: compress, send."""
     if not _can_serve():
         return []
-    archive = str(_write_root(subjects.folder))
+    root = _write_root(subjects.folder)
+    tall = subjects.folder / "push.tar"
+    layers = [_make_layer(number) for number in range(LAYERS)]
+    tall.write_bytes(make_docker_archive([([f"{_PUSHED}:latest"], layers, make_config(layers))]))
+    return [
+        _measure_push(subjects, "push 9,500 files", ["import", str(root), _PUSHED]),
+        _measure_push(subjects, f"push {LAYERS} layers", ["load", "-q", "-i", str(tall)]),
+    ]
+
+
+def _measure_push(subjects: Subjects, title: str, make: list[str]) -> Measurement:
+    """Measure with the image that the command ``make`` makes."""
     for target in subjects.targets:
-        call(target, "import", archive, "bench-push")
+        call(target, *make)
 
     def sample(target: Target) -> float:
         with _registry(subjects.folder) as address:
-            call(target, "tag", "bench-push", f"{address}/pushed")
+            call(target, "tag", _PUSHED, f"{address}/pushed")
             os.sync()
             begin = time.perf_counter()
             call(target, "push", "-q", *_plain(target), f"{address}/pushed")
@@ -86,11 +99,11 @@ def measure_push(subjects: Subjects) -> list[Measurement]:
             call(target, "rmi", f"{address}/pushed")
             return elapsed * 1000
 
-    measurement = Measurement("push 9,500 files", "ms", goal=Goal("dockerd", 1.5))
+    measurement = Measurement(title, "ms", goal=Goal("dockerd", 1.5))
     interleave(subjects.sample(sample), measurement, ROUNDS)
     for target in subjects.targets:
-        call(target, "rmi", "bench-push")
-    return [measurement]
+        call(target, "rmi", _PUSHED)
+    return measurement
 
 
 def _can_serve() -> bool:
