@@ -250,6 +250,13 @@ def test_what_an_engine_made_that_was_killed_before_it_recorded_it_is_removed(
                 assert devices() == {"lo", "eth0"}
             again.close()
         assert scene.reaches("outside", "one", joined.ip_address)
+        ip(inside, "address flush dev eth0", "address add 192.0.2.77/24 dev eth0")
+        again = scene.open()
+        await again.setup([recorded])
+        await again.resume(recorded, os.dup(inside))
+        with entered(inside):
+            assert devices() == {"lo", "eth0"}, "its own stays, whatever address it gave itself"
+        again.close()
 
     run(check())
 

@@ -118,7 +118,13 @@ def _build(config: Config, spawner: Spawner, database: Database) -> Engine:
             snapshots,
             registries=config.registries,
         ),
-        networks=Networks(database, config.network, lambda ref: registry.get(ref).record),
+        networks=Networks(
+            database,
+            config.network,
+            lambda ref: registry.get(ref).record,
+            # Others may read packets by themselves (gVisor): big ones have no length in IPv4.
+            lambda record: defaults.runtimes.is_own(record.host_config.runtime),
+        ),
         snapshots=snapshots,
         shims=ShimHost(spawner, config.exec_root, None),
         seccomp=SeccompProfiles(config.data_root / "seccomp", facts, defaults),

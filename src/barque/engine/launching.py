@@ -38,7 +38,7 @@ from barque.models.container import ContainerRecord
 from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId
 from barque.models.launch import SHM_OF, LogTarget, RootfsMount
-from barque.network.attachment import Attachment, clear_endpoints, without_big_tcp
+from barque.network.attachment import Attachment, clear_endpoints
 from barque.shim.protocol import Started
 from barque.snapshots.contract import Snapshotter
 
@@ -95,8 +95,6 @@ class Launcher:
             self.events.volumes_mounted(record)
             self.networks.write_files(record, attachment, self.layout.container(record.id))
             runtime = self.runtimes.find(record.host_config.runtime)
-            if runtime is not None:
-                attachment = without_big_tcp(attachment)
             seccomp_path = await self.seccomp_path(record)
             propagation = await find_propagation(record)
             with ExitStack() as namespaces:

@@ -36,6 +36,10 @@ class Runtimes:
             raise InvalidArgument(f"unknown or invalid runtime name: {name}")
         return external
 
+    def is_own(self, name: str) -> bool:
+        """Tell whether containers of the runtime ``name`` are run by barque itself."""
+        return (name or self.default) not in self.external
+
     def fill(self, host: HostConfig) -> None:
         """Write the default into ``host``, and check what it asks for with that runtime.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import structs
 
 from barque.models.api import EndpointSettings, PortBinding
 from barque.models.ids import ContainerId
@@ -30,19 +29,6 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """Stay in the host's network namespace."""
     named: bool = False
     """On a network of the user's own: names are resolved there, by 127.0.0.11."""
-
-
-def without_big_tcp(attachment: Attachment) -> Attachment:
-    """Return the attachment with packets of at most 64 KiB for the container.
-
-    For runtimes whose containers may read packets by themselves (gVisor): bigger ones have no
-    length in their IPv4 header.
-    """
-    plain = [
-        structs.replace(interface, gso_in_bytes=0, gso_out_bytes=0)
-        for interface in attachment.interfaces
-    ]
-    return structs.replace(attachment, interfaces=plain)
 
 
 def clear_endpoints(networks: Mapping[str, EndpointSettings]) -> dict[str, EndpointSettings]:

@@ -426,6 +426,10 @@ class Catalog:
         if kept:
             self._held[holder] = kept
 
+    def list_held(self, holder: ContainerId) -> Sequence[tuple[str, str]]:
+        """Return what ``holder`` has: the network's id and the address of each."""
+        return tuple(self._held.get(holder, ()))
+
     def holders(self) -> frozenset[ContainerId]:
         """Return who holds an address."""
         return frozenset(self._held)

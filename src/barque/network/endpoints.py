@@ -172,9 +172,14 @@ def list_ways(asked: Sequence[Asked]) -> list[Way]:
     return ways
 
 
-def make_interface(network: NetworkRecord, endpoint: EndpointSettings, name: str) -> Interface:
-    """Describe the interface of an endpoint, without a default route."""
-    ours = bool(network.bridge) and not network.adopted  # and no NIC is a port of it
+def make_interface(
+    network: NetworkRecord, endpoint: EndpointSettings, name: str, *, big_tcp: bool = True
+) -> Interface:
+    """Describe the interface of an endpoint, without a default route.
+
+    ``big_tcp`` lets packets be of more than 64 KiB where that does good.
+    """
+    big = big_tcp and bool(network.bridge) and not network.adopted  # no NIC is a port of it
     addresses = []
     if endpoint.ip_address:
         addresses.append(f"{endpoint.ip_address}/{endpoint.ip_prefix_len}")
@@ -195,9 +200,9 @@ def make_interface(network: NetworkRecord, endpoint: EndpointSettings, name: str
         mode=network.link_mode,
         flag=network.options.get(OPTION_IPVLAN_FLAG) or "bridge",
         mtu=network.mtu,
-        gso_in_bytes=BIG_TCP_BYTES if ours else 0,
+        gso_in_bytes=BIG_TCP_BYTES if big else 0,
         # What leads to a NIC would be cut in pieces by the processor where 64 KiB are not.
-        gso_out_bytes=BIG_TCP_BYTES if ours and network.internal else 0,
+        gso_out_bytes=BIG_TCP_BYTES if big and network.internal else 0,
         isolated=bool(network.bridge) and not network.icc,
         sysctls=parse_sysctls(endpoint.driver_opts),
     )

@@ -12,8 +12,8 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from collections.abc import Callable, Collection, Sequence
+from ipaddress import ip_interface
 from typing import NamedTuple, TypeVar
 
 from barque.errors import KernelError
@@ -24,7 +24,6 @@ from barque.models.launch import Interface
 from barque.models.network import WITH_PARENT
 from barque.network.containerfiles import RESOLVER
 from barque.network.endpoints import Way, next_interface
-from barque.network.ipam import AnyNetwork
 from barque.runtime.network import configure
 
 _OWN = "/proc/thread-self/ns/net"
@@ -175,29 +174,18 @@ def remove_inside(namespace_fd: int, addresses: list[str]) -> None:
             netlink.execute(delete_link(index))
 
 
-def remove_strangers(
-    namespace_fd: int, known: Collection[str], subnets: Collection[AnyNetwork]
-) -> list[str]:
-    """Remove interfaces upon a parent in the host that no endpoint has; for a thread.
+def remove_strangers(namespace_fd: int, lost: Collection[str]) -> Sequence[str]:
+    """Remove interfaces upon a parent in the host that have an address of ``lost``; for a thread.
 
-    Those are of a kind that containers are given, and have an address in one of ``subnets`` and
-    none of ``known``. Takes the descriptor; returns their names.
+    Takes the descriptor; returns their names.
     """
     _enter(namespace_fd)
-    mine = {_plain(address) for address in known}
+    wanted = {_plain(address) for address in lost}
     removed = []
     with Netlink() as netlink:
-        addresses: dict[int, list[IPv4Interface | IPv6Interface]] = {}
-        for address in netlink.addresses():
-            addresses.setdefault(address.ifindex, []).append(ip_interface(address.cidr))
+        found = {a.ifindex for a in netlink.addresses() if _plain(a.cidr) in wanted}
         for link in netlink.links():
-            there = addresses.get(link.ifindex, [])
-            if (
-                link.kind in WITH_PARENT
-                and link.reaches_out
-                and any(each.ip in subnet for each in there for subnet in subnets)
-                and mine.isdisjoint(str(each.ip) for each in there)
-            ):
+            if link.ifindex in found and link.kind in WITH_PARENT and link.reaches_out:
                 netlink.execute(delete_link(link.ifindex))
                 removed.append(link.name)
     return removed

@@ -125,13 +125,16 @@ class Networks:
         database: Database,
         config: NetworkConfig,
         containers: Callable[[str], ContainerRecord],
+        takes_big_tcp: Callable[[ContainerRecord], bool] = lambda _: True,
     ) -> None:
         """Take settings as they are in daemon.json. ``containers`` looks a container up by
-        id, name or prefix, and raises NotFound. Raises InvalidArgument for bad settings.
+        id, name or prefix, and raises NotFound; ``takes_big_tcp`` says which of them may be
+        given packets of more than 64 KiB. Raises InvalidArgument for bad settings.
         """
         config.validate()
         self._config = config
         self._containers = containers
+        self._takes_big_tcp = takes_big_tcp
         self._catalog = Catalog(NetworkStore(database), config)
         self._places: dict[ContainerId, _Place] = {}
         self._names = Names()
@@ -372,12 +375,13 @@ class Networks:
     ) -> Attachment:
         place = self._places[record.id] = _Place([])
         interfaces: list[Interface] = []
+        big_tcp = self._takes_big_tcp(record)
         for number, (network, endpoint) in enumerate(asked):
             mac = endpoint.mac_address or (record.config.mac_address if not number else "")
             joined = self._join(record, network, structs.replace(endpoint, mac_address=mac))
             place.asked.append(Asked(network, joined))
             name = get_name(joined.driver_opts) or f"{network.interface_prefix}{number}"
-            interfaces.append(make_interface(network, joined, name))
+            interfaces.append(make_interface(network, joined, name, big_tcp=big_tcp))
         for version in (4, 6):
             way = choose_gateway(place.asked, version)
             for (network, _), interface in zip(place.asked, interfaces, strict=True):
@@ -702,7 +706,10 @@ class Networks:
             place = self._places.get(record.id)
             if place is None:
                 return
-            await self._remove_strangers(record, place, namespace_fd)
+            try:
+                await self._remove_strangers(record, place, namespace_fd)
+            except (BarqueError, OSError) as error:
+                _log.error("container %s: a leftover interface stays: %s", record.id[:12], error)
             if is_named(place.asked):
                 await self._open_resolver(record, place, os.dup(namespace_fd))
 
@@ -710,19 +717,18 @@ class Networks:
         self, record: ContainerRecord, place: _Place, namespace_fd: int
     ) -> None:
         """Do inside what ``_unplug_strangers`` does for bridges in the host."""
-        subnets = [
-            ip_network(pool.subnet) for network in self._list_parented() for pool in network.ipam
-        ]
-        if not subnets:
-            return
+        parented = {network.id for network in self._list_parented()}
+        held = self._catalog.list_held(record.id)
         async with place.inside:
-            known = [
+            known = {
                 address
                 for _, endpoint in place.asked
                 for address in (endpoint.ip_address, endpoint.global_ipv6_address)
-                if address
-            ]
-            work = partial(remove_strangers, os.dup(namespace_fd), known, subnets)
+            }
+            lost = [a for network_id, a in held if network_id in parented and a not in known]
+            if not lost:
+                return
+            work = partial(remove_strangers, os.dup(namespace_fd), lost)
             for name in await call_in_thread(work):
                 _log.warning("container %s: removed the leftover %s", record.id[:12], name)
 
@@ -767,7 +773,12 @@ class Networks:
             joined = self._join(record, network, asked)
             place.asked.append(Asked(network, joined))
             name = get_name(joined.driver_opts)
-            interface = make_interface(network, joined, name or network.interface_prefix)
+            interface = make_interface(
+                network,
+                joined,
+                name or network.interface_prefix,
+                big_tcp=self._takes_big_tcp(record),
+            )
             interface.reflected = bool(
                 interface.bridge and (place.held.ports or record.host_config.port_bindings)
             )

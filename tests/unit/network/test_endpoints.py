@@ -8,7 +8,6 @@ from msgspec import structs
 from barque.errors import InvalidArgument, NotFound
 from barque.models.api import ContainerConfig, EndpointSettings
 from barque.models.network import IpamConfig, NetworkRecord
-from barque.network.attachment import Attachment, without_big_tcp
 from barque.network.config import BIG_TCP_BYTES
 from barque.network.endpoints import (
     Asked,
@@ -131,6 +130,5 @@ def test_big_packets_go_out_only_where_no_nic_can_be_behind() -> None:
         (0, 0),
         (0, 0),
     ]
-    plain = without_big_tcp(Attachment(interfaces=[make_interface(internal, endpoint, "eth0")]))
-    (interface,) = plain.interfaces
+    interface = make_interface(internal, endpoint, "eth0", big_tcp=False)
     assert (interface.gso_in_bytes, interface.gso_out_bytes) == (0, 0)
