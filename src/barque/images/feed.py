@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TypeVar
 
 from barque.errors import BarqueError, InvalidArgument, Unavailable
@@ -21,6 +21,11 @@ _T = TypeVar("_T")
 _HIGH_WATER = 4 << 20
 ANSWER_S = 20.0
 """How long a file system may take to answer one question."""
+_MOST_LEFT = 64
+"""Threads that may wait for file systems that do not answer, before no more are begun."""
+
+_left: set[threading.Thread] = set()
+"""Threads that nobody waits for any more. Used from the event loop's thread."""
 
 
 class Stopped(BarqueError):
@@ -115,14 +120,15 @@ async def run_in_thread(
             done.set_result(result)  # type: ignore[arg-type]  # _T may be None
 
     def run() -> None:
+        result, error = None, None
         try:
             result = work(stop)
-        except BaseException as error:  # noqa: BLE001 it is raised where the result is awaited
-            loop.call_soon_threadsafe(settle, None, error)
-        else:
-            loop.call_soon_threadsafe(settle, result, None)
+        except BaseException as caught:  # noqa: BLE001 it is raised where the result is awaited
+            error = caught
+        with suppress(RuntimeError):  # the loop has been closed, and nobody waits
+            loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = _begin(run, name)
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
@@ -133,8 +139,22 @@ async def run_in_thread(
         while not done.done():
             await asyncio.wait([done], timeout=patience_s)
             if patience_s is not None:
+                _left.add(thread)
                 break
         raise
+
+
+def _begin(run: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread. Raises Unavailable where too many are held up by file systems."""
+    _left.difference_update([thread for thread in _left if not thread.is_alive()])
+    if len(_left) >= _MOST_LEFT:
+        raise Unavailable(
+            f"{len(_left)} operations wait for file systems that do not answer, and no more are "
+            "begun: bring their servers back, or unmount them (umount -f -l)"
+        )
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 async def run_bounded(
@@ -164,16 +184,19 @@ async def run_bounded(
         if ended.exception() is None:
             discard(ended.result())
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = _begin(run, name)
     done = asyncio.wrap_future(outcome)
+    answered = False
     try:
         await asyncio.wait([done], timeout=timeout_s)
-    except asyncio.CancelledError:
-        outcome.add_done_callback(clear)
-        raise
-    if done.done():
+        answered = done.done()
+    finally:
+        if not answered:
+            outcome.add_done_callback(clear)
+            done.add_done_callback(lambda late: late.cancelled() or late.exception())
+            _left.add(thread)
+    if answered:
         return done.result()
-    outcome.add_done_callback(clear)
     raise Unavailable(
         f"{what} has not answered for {timeout_s:.0f} s: is its server there? Mount it again, or "
         "do without it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncGenerator
 
@@ -106,3 +107,43 @@ def test_a_call_that_fails() -> None:
 
     with pytest.raises(ValueError, match="no"):
         asyncio.run(run_bounded(fail, "test", "the disk"))
+
+
+def test_a_failure_that_comes_too_late_is_nobody_s() -> None:
+    comes_back = threading.Event()
+    reported: list[object] = []
+
+    def fail() -> None:
+        comes_back.wait()
+        raise ValueError("late")
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: reported.append(what))
+        with pytest.raises(Unavailable):
+            await run_bounded(fail, "late", "the disk", timeout_s=0.01)
+        comes_back.set()
+        while any(thread.name == "late" for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+    asyncio.run(run())
+    assert reported == []
+
+
+def test_so_many_threads_may_be_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("barque.images.feed._MOST_LEFT", 2)
+    comes_back = threading.Event()
+
+    async def run() -> None:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="has not answered"):
+                await run_bounded(comes_back.wait, "left", "the disk", timeout_s=0.01)
+        with pytest.raises(Unavailable, match="2 operations wait for file systems"):
+            await run_bounded(comes_back.wait, "left", "the disk")
+        comes_back.set()
+        while any(thread.name == "left" for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
+        assert await run_bounded(comes_back.wait, "left", "the disk")
+
+    asyncio.run(run())
