@@ -192,7 +192,7 @@ def _asks_for_size(terminal: Terminal, size: str) -> bool:
     terminal.process.send_signal(signal.SIGWINCH)
     terminal.type("stty size\n")
     try:
-        terminal.expect(size)
+        terminal.expect(size, 0.5)
     except AssertionError:
         return False
     return True

@@ -67,12 +67,12 @@ class Terminal:
         """Type ``text``."""
         os.write(self._master, text.encode())
 
-    def expect(self, pattern: str) -> str:
+    def expect(self, pattern: str, timeout_s: float = TIMEOUT_S) -> str:
         """Wait until ``pattern`` comes in what has not been expected yet; return what it matched.
 
-        Raises AssertionError with the whole screen after TIMEOUT_S.
+        Raises AssertionError with the whole screen after ``timeout_s``.
         """
-        until = time.monotonic() + TIMEOUT_S
+        until = time.monotonic() + timeout_s
         while True:
             if match := re.compile(pattern).search(self.seen, self._read_to):
                 self._read_to = match.end()

@@ -54,6 +54,11 @@ class Member:
         self.digest = digest_bytes(content) if content is not None else _digest_of(ingest)
         self.size = len(content) if content is not None else _size_of(ingest)
 
+    @property
+    def staged(self) -> bool:
+        """Whether what ``open`` gives has been hashed as it came: no blob that was there before."""
+        return not self._committed
+
     def open(self, store: ContentStore) -> BinaryIO:
         """Open it for reading; the caller closes it."""
         if self._committed:

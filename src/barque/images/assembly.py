@@ -146,7 +146,8 @@ class Assembly:
             undo.callback(self._snapshotter.remove, key)
 
             def work(stop: threading.Event) -> Unpacked:
-                source = Metered(file, stop, digest=lambda: member.digest)
+                known = (lambda: member.digest) if member.staged else None
+                source = Metered(file, stop, digest=known)
                 progress(source)
                 return unpack(source, mount, parent, self._limits)
 

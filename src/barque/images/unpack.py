@@ -324,7 +324,8 @@ class Layer:
         self._times[b""] = entry.mtime_ns
 
     def _make_file(self, directory: int, base: bytes, entry: Entry, source: Source) -> None:
-        permissions = entry.mode & 0o777
+        # Nobody may read it before it has its owner, where others are at work.
+        permissions = entry.mode & (0o600 if self._whiteouts is Whiteouts.PLAIN else 0o777)
         try:
             fd = os.open(base, _NEW_FILE, permissions, dir_fd=directory)
         except FileExistsError:
