@@ -24,6 +24,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from barque.cgroups.contract import Cgroup
 from barque.engine.clock import Clock, format_time
@@ -77,10 +78,18 @@ class Reconciliation:
         for container_id in self.networks.holders():
             handle = self.registry.find(container_id)
             if handle is None or handle.run is None:
-                self.networks.release(container_id)
+                self._try(container_id, partial(self.networks.release, container_id))
         for handle in handles:
             if handle.run is None and handle.id in self.registry:
-                self._forget_places(handle)
+                self._try(handle.id, partial(self._forget_places, handle))
+
+    @staticmethod
+    def _try(container_id: ContainerId, work: Callable[[], object]) -> None:
+        """Do ``work``; what fails now (the disk is full) is tried again by the next engine."""
+        try:
+            work()
+        except (BarqueError, OSError) as error:
+            _log.error("container %s keeps its addresses: %s", container_id[:12], error)
 
     def _forget_places(self, handle: Handle) -> None:
         """Take from the record what a start that the last engine did not finish had been given.
