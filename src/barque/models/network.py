@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 import msgspec
@@ -88,9 +89,20 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     config_from: str = ""
     """The name of the network whose settings it took."""
 
-    def find_pool(self, version: int) -> IpamConfig | None:
-        """Return the subnet of IP ``version``, if the network has one."""
-        return next((pool for pool in self.ipam if pool.version == version), None)
+    def find_pool(self, version: int, address: str = "") -> IpamConfig | None:
+        """Return the subnet of IP ``version`` if the network has one: the first, or ``address``'s.
+
+        Raises ValueError where ``address`` is none.
+        """
+        return next(
+            (
+                pool
+                for pool in self.ipam
+                if pool.version == version
+                and (not address or ip_address(address) in ip_network(pool.subnet))
+            ),
+            None,
+        )
 
     @property
     def subnet(self) -> str:
@@ -190,9 +202,12 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         inhibited = version == 4 and is_on(self.options, OPTION_INHIBIT_4, default=False)
         return self.gateway_mode(version) != "isolated" and not inhibited
 
-    def route_gateway(self, version: int) -> str:
-        """Return the default gateway of containers, "" if the network has no way out."""
-        pool = self.find_pool(version)
+    def route_gateway(self, version: int, address: str = "") -> str:
+        """Return the default gateway of the container that has ``address``.
+
+        Without: of those in the first subnet. "" if the network has no way out.
+        """
+        pool = self.find_pool(version, address)
         if pool is None or not self.leads_out:
             return ""
         if self.driver == "ipvlan" and self.link_mode != "l2":

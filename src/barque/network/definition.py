@@ -306,7 +306,7 @@ def _wants(field: bool | None, option: str, *, default: bool) -> bool:
     return option in TRUE if option else default
 
 
-def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
+def parse_pools(request: NetworkRequest) -> dict[int, list[IpamConfig]]:
     """Return the subnets asked for, by IP version; an empty ``subnet`` is to be chosen.
 
     IPv6 subnets are passed over when IPv6 is off. Raises InvalidArgument with all that is
@@ -314,7 +314,7 @@ def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
     """
     enabled = wanted_versions(request)
     wrong: list[str] = []
-    found: dict[int, IpamConfig] = {}
+    found: dict[int, list[IpamConfig]] = {}
     for pool in (request.ipam.config if request.ipam else None) or ():
         try:
             config = _parse_pool(pool, wrong)
@@ -326,12 +326,7 @@ def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
             continue
         if version in found and request.driver in {"", "bridge"}:
             raise PermissionDenied("bridge driver doesn't support multiple subnets")
-        if version in found:
-            raise NotImplementedHere(
-                f"more than one IPv{version} subnet for one network is not implemented in this "
-                "version of barque: make two networks"
-            )
-        found[version] = config
+        found.setdefault(version, []).append(config)
     if wrong:
         raise InvalidArgument("invalid network config:\n" + "\n".join(wrong))
     return found

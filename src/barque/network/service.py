@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
 from msgspec import structs
@@ -384,11 +384,11 @@ class Networks:
             interfaces.append(make_interface(network, joined, name, big_tcp=big_tcp))
         for version in (4, 6):
             way = choose_gateway(place.asked, version)
-            for (network, _), interface in zip(place.asked, interfaces, strict=True):
+            for (network, endpoint), interface in zip(place.asked, interfaces, strict=True):
                 if network.name == way and version == 4:
-                    interface.gateway = network.route_gateway(4)
+                    interface.gateway = network.route_gateway(4, endpoint.ip_address)
                 elif network.name == way:
-                    interface.gateway6 = network.route_gateway(6)
+                    interface.gateway6 = network.route_gateway(6, endpoint.global_ipv6_address)
         self._publish_ports(record, place)
         for interface in interfaces:
             interface.reflected = bool(interface.bridge and place.held.ports)
@@ -416,25 +416,25 @@ class Networks:
         }
         found: dict[int, str] = {}
         for version in (4, 6):
-            pool = network.find_pool(version)
-            if pool is None:
+            if network.find_pool(version) is None:
                 if asked[version]:
                     raise InvalidArgument(_outside(asked[version]))
                 continue
-            _check_within(asked[version], pool.subnet)
+            _check_within(asked[version], network, version)
             found[version] = self._catalog.hold(record.id, network, version, asked[version])
-        four, six = network.find_pool(4), network.find_pool(6)
+        ip, ip6 = found.get(4, ""), found.get(6, "")
+        four, six = network.find_pool(4, ip), network.find_pool(6, ip6)
         return structs.replace(
             endpoint,
             mac_address=mac,
             network_id=network.id,
             endpoint_id=secrets.token_hex(_ID_BYTES),
-            ip_address=found.get(4, ""),
+            ip_address=ip,
             ip_prefix_len=four.prefix_length if four else 0,
-            gateway=_shown_gateway(network, 4),
-            global_ipv6_address=found.get(6, ""),
+            gateway=_shown_gateway(network, 4, ip),
+            global_ipv6_address=ip6,
             global_ipv6_prefix_len=six.prefix_length if six else 0,
-            ipv6_gateway=_shown_gateway(network, 6),
+            ipv6_gateway=_shown_gateway(network, 6, ip6),
             dns_names=list_dns_names(record, endpoint) if network.name != BRIDGE else None,
         )
 
@@ -945,8 +945,8 @@ def _choose_mac(network: NetworkRecord, asked: str) -> str:
     return mac
 
 
-def _shown_gateway(network: NetworkRecord, version: int) -> str:
-    gateway = network.route_gateway(version)
+def _shown_gateway(network: NetworkRecord, version: int, address: str) -> str:
+    gateway = network.route_gateway(version, address)
     return gateway if gateway and any(ip_address(gateway).packed) else ""
 
 
@@ -954,11 +954,9 @@ def _outside(address: str) -> str:
     return f"invalid endpoint settings:\nno configured subnet contains IP address {address}"
 
 
-def _check_within(address: str, subnet: str) -> None:
-    if not address:
-        return
+def _check_within(address: str, network: NetworkRecord, version: int) -> None:
     try:
-        inside = ip_address(address) in ip_network(subnet)
+        inside = network.find_pool(version, address)
     except ValueError:
         raise InvalidArgument(
             f"invalid endpoint settings:\ninvalid IP address: {address}"
