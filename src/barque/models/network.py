@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 OPTION_BRIDGE = "com.docker.network.bridge.name"
@@ -31,7 +29,7 @@ DEFAULT_MTU = 1500
 WITH_PARENT = frozenset({"macvlan", "ipvlan"})
 """Drivers whose interfaces are made upon one of the host's."""
 
-GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
+GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 """How a network meets the outside; see docs/networks.md."""
 
 
@@ -181,7 +179,7 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         return [name for name in self.options.get(OPTION_TRUSTED, "").split(":") if name]
 
     def gateway_mode(self, version: int) -> str:
-        """Return the mode of IP ``version``: a GatewayMode."""
+        """Return the mode of IP ``version``: one of GATEWAY_MODES."""
         option = OPTION_GATEWAY_MODE_4 if version == 4 else OPTION_GATEWAY_MODE_6
         return self.options.get(option) or "nat"
 
