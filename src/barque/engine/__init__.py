@@ -5,7 +5,7 @@
 ==================== =============================================================
 a container's life   ``creation`` → ``launching`` → ``tasks`` → ``removal``;
                      ``containers`` calls them as users do
-what it is to be     ``validate``, ``mounts``, ``devices``, ``limits``,
+what it is to be     ``validate``, ``merging``, ``mounts``, ``devices``, ``limits``,
                      ``security``, ``userns``, ``logconfig``; ``spec`` makes of
                      that what its init is told
 while it runs        ``execs``, ``attaching``, ``logs``, ``stats``, ``top``,
