@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
-from typing import Literal
 
 import msgspec
 
@@ -32,7 +31,7 @@ DEFAULT_MTU = 1500
 WITH_PARENT = frozenset({"macvlan", "ipvlan"})
 """Drivers whose interfaces are made upon one of the host's."""
 
-GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
+GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 """How a network meets the outside; see docs/networks.md."""
 
 
@@ -193,7 +192,7 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         return [name for name in self.options.get(OPTION_TRUSTED, "").split(":") if name]
 
     def gateway_mode(self, version: int) -> str:
-        """Return the mode of IP ``version``: a GatewayMode."""
+        """Return the mode of IP ``version``: one of GATEWAY_MODES."""
         option = OPTION_GATEWAY_MODE_4 if version == 4 else OPTION_GATEWAY_MODE_6
         return self.options.get(option) or "nat"
 

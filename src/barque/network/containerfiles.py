@@ -102,8 +102,7 @@ class ContainerFiles:
             addresses=[
                 address
                 for endpoint in attachment.networks.values()
-                for address in (endpoint.ip_address, endpoint.global_ipv6_address)
-                if address
+                for address in endpoint.addresses
             ],
             hostname=hostname,
             domainname=record.config.domainname,

@@ -24,6 +24,7 @@ from barque.kernel.netlink import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from barque.models.api import Ipam, IpamPool, NetworkRequest
 from barque.models.network import (
     FALSE,
+    GATEWAY_MODES,
     OPTION_ADVERTISE_COUNT,
     OPTION_ADVERTISE_MS,
     OPTION_BRIDGE,
@@ -61,7 +62,6 @@ _KNOWN = frozenset({
     OPTION_ADVERTISE_COUNT, OPTION_ADVERTISE_MS,
 })  # fmt: skip
 _ACCEPTED_WITHOUT_EFFECT = "com.docker.network.generic"
-_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,14}")
 _PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,11}")
 
@@ -226,7 +226,7 @@ def _check_options(request: NetworkRequest) -> None:
     _check_mtu(options)
     for name in (OPTION_GATEWAY_MODE_4, OPTION_GATEWAY_MODE_6):
         mode = options.get(name, "")
-        if mode and mode not in _MODES:
+        if mode and mode not in GATEWAY_MODES:
             raise InvalidArgument(f"unknown gateway mode {mode}")
         if mode == "isolated" and not request.internal:
             raise InvalidArgument(
