@@ -38,7 +38,7 @@ from barque.models.launch import Interface
 from barque.network.advertise import announcement
 from barque.network.attachment import Attachment, clear_endpoints
 from barque.network.config import AddressPool, NetworkConfig
-from barque.network.containerfiles import RESOLVER
+from barque.network.files import RESOLVER
 from barque.network.namespaces import remove_interface
 from barque.network.service import Networks
 from barque.runtime.network import configure

@@ -24,8 +24,8 @@ from barque.kernel.netlink import Netlink, delete_link, replace_default_route
 from barque.kernel.process import CLONE_NEWNET, setns, unshare
 from barque.models.launch import Interface
 from barque.models.network import WITH_PARENT
-from barque.network.containerfiles import RESOLVER
 from barque.network.endpoints import Way, next_interface
+from barque.network.files import RESOLVER
 from barque.runtime.network import configure
 
 _OWN = "/proc/thread-self/ns/net"
