@@ -41,7 +41,6 @@ from barque.models.network import (
 )
 from barque.network import bridge, files, parents
 from barque.network.config import AddressPool, NetworkConfig
-from barque.network.containerfiles import read
 from barque.network.definition import (
     check_request,
     parse_pools,
@@ -49,6 +48,7 @@ from barque.network.definition import (
     wanted_versions,
 )
 from barque.network.endpoints import BRIDGE
+from barque.network.files import read
 from barque.network.ipam import (
     Addresses,
     AddressesExhausted,
