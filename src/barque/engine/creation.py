@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from barque.engine import sources
 from barque.engine.clock import Clock, format_time
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import Image, Images, NetworkService
@@ -29,7 +30,6 @@ from barque.engine.userns import UserNamespaces
 from barque.engine.validate import fill_defaults, validate
 from barque.engine.volumes import Volumes
 from barque.errors import NotFound
-from barque.images.feed import run_bounded
 from barque.images.platform import format_platform, get_host, parse_platform, rank
 from barque.models.api import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
 from barque.models.container import ContainerRecord, MountPoint
@@ -110,7 +110,7 @@ class Creation:
         container_id = ContainerId(generate_id(self.registry.__contains__))
         merged.config.hostname = self._hostname(merged.config, host, container_id)
         plan = resolve_mounts(merged.config, host, _Lookup(self.registry, self.volumes))
-        await run_bounded(plan.check_sources, "check-binds", "a file system to be mounted")
+        await sources.ask(plan.required, sources.check)
         name = shown or generate_name(self.registry.is_name_taken, container_id[:12])
         record = ContainerRecord(
             id=container_id,
@@ -148,7 +148,7 @@ class Creation:
                             anonymous=request.anonymous,
                         )
                         made.append(request.name)
-                await run_bounded(plan.make_sources, "make-binds", "a file system to be mounted")
+                await sources.ask(plan.directories, sources.make)
                 await self.snapshots.prepare_async(record.snapshot, parent)
                 undo.callback(self.snapshots.remove, record.snapshot)
                 # Once more, and nothing is awaited from here on: two that are made at once get

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, Self
 
+from barque.engine import sources
 from barque.engine.container_events import ContainerEvents
 from barque.engine.contracts import NetworkService, TaskHost
 from barque.engine.defaults import ContainerDefaults
@@ -24,14 +25,12 @@ from barque.engine.handle import Handle
 from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
 from barque.engine.logconfig import parse_log_config
-from barque.engine.propagation import root_propagation
 from barque.engine.registry import Registry
 from barque.engine.runtimes import BUILTIN, Runtimes
 from barque.engine.shims import Client
 from barque.engine.spec import build_launch, cgroups_path
 from barque.engine.userns import UserNamespaces, join_ids
-from barque.errors import Conflict, NotFound, NotImplementedHere, Unavailable
-from barque.images.feed import ANSWER_S, run_bounded
+from barque.errors import Conflict, NotFound, NotImplementedHere
 from barque.models import oci
 from barque.models.api import EndpointSettings
 from barque.models.container import ContainerRecord
@@ -96,7 +95,7 @@ class Launcher:
             self.networks.write_files(record, attachment, self.layout.container(record.id))
             runtime = self.runtimes.find(record.host_config.runtime)
             seccomp_path = await self.seccomp_path(record)
-            propagation = await look_at_binds(record)
+            propagation = await sources.look_before_start(record.mounts)
             with ExitStack() as namespaces:
                 if owner is not None:
                     wanted[owner].append("user")
@@ -257,30 +256,6 @@ class Launcher:
                 f"cannot join {shown} namespace: container {target} is restarting, wait until the "
                 "container is running"
             )
-
-
-async def look_at_binds(record: ContainerRecord, timeout_s: float = ANSWER_S) -> str:
-    """See that the sources of the container's binds answer, for which a start would wait.
-
-    Returns what the root must be for them; see ``root_propagation``. Raises Unavailable, which
-    names the source whose file system does not answer within ``timeout_s``.
-    """
-    binds = [(m.source, m.propagation) for m in record.mounts if m.type == "bind"]
-    if not binds:
-        return ""
-    looked_at: list[str] = []
-
-    def look() -> str:
-        for source, _ in binds:
-            looked_at.append(source)
-            with suppress(OSError):  # the start says so, in docker's words
-                os.stat(source)
-        return root_propagation(binds)
-
-    try:
-        return await run_bounded(look, "look-at-binds", "its file system", timeout_s=timeout_s)
-    except Unavailable as error:
-        raise Unavailable(f"bind source {looked_at[-1]}: {error}") from None
 
 
 def check_shareable(record: ContainerRecord) -> None:

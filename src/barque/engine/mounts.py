@@ -12,7 +12,6 @@ registerMountPoints, for the rules and the error texts.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import secrets
 from collections.abc import Callable
@@ -63,23 +62,6 @@ class MountPlan(NamedTuple):
     volumes: list[VolumeRequest]
     directories: list[str]
     required: list[str]
-
-    def check_sources(self) -> None:
-        """Raise InvalidArgument if a bind source is missing that must be there.
-
-        As ``make_sources`` for a thread: a file system of the host may not answer.
-        """
-        for path in self.required:
-            if not os.path.exists(path):
-                raise InvalidArgument(
-                    f'invalid mount config for type "bind": bind source path does not exist: {path}'
-                )
-
-    def make_sources(self) -> None:
-        """Make the bind sources that are missing. Raises OSError."""
-        for path in self.directories:
-            if not os.path.exists(path):
-                os.makedirs(path, mode=0o755, exist_ok=True)
 
 
 class MountLookup(Protocol):

@@ -27,6 +27,11 @@ def _find_mount(path: str, table: str) -> tuple[str, str]:
     return best, optional
 
 
+def asks_for_more(propagation: str) -> bool:
+    """Tell whether ``propagation`` asks something of the host's mount: it is not private."""
+    return propagation in _SHARED | _SLAVE
+
+
 def root_propagation(binds: list[tuple[str, str]]) -> str:
     """Return what the container's root must be for its (source, propagation) pairs.
 
@@ -37,7 +42,7 @@ def root_propagation(binds: list[tuple[str, str]]) -> str:
     wanted = ""
     table = ""
     for source, propagation in binds:
-        if propagation not in _SHARED | _SLAVE:
+        if not asks_for_more(propagation):
             continue
         if not table:
             with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:

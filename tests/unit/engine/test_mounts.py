@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from barque.engine import sources
 from barque.engine.mounts import (
     MountPlan,
     VolumeRequest,
@@ -326,14 +328,14 @@ def test_a_plan_names_what_must_be_made(tmp_path: Path) -> None:
         volumes={"/image": {}, "/data": {}},
     )
     assert plan.directories == [str(there), str(missing), f"{missing}/2"]
-    plan.check_sources()
-    plan.make_sources()
+    asyncio.run(sources.ask(plan.required, sources.check))
+    asyncio.run(sources.ask(plan.directories, sources.make))
     assert (missing / "2").is_dir()
     lacking = resolve({"mounts": [Mount(type="bind", source="/not/there", target="/x")]})
     with pytest.raises(
         InvalidArgument, match='type "bind": bind source path does not exist: /not/there'
     ):
-        lacking.check_sources()
+        asyncio.run(sources.ask(lacking.required, sources.check))
     assert plan.volumes == [
         VolumeRequest("data"),
         VolumeRequest("anon0", anonymous=True),
