@@ -52,7 +52,7 @@ def make(path: str) -> None:
 
 
 async def look_before_start(mounts: Sequence[MountPoint]) -> str:
-    """See that the sources of binds answer, for which a start would wait six times as long.
+    """See that the sources of binds answer, for which a start would wait much longer.
 
     Returns what the root must be for them; see ``root_propagation``. Raises as ``ask``.
     """
