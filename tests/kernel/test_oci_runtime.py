@@ -17,6 +17,12 @@ from support.bundle import PROGRAM, Runtime
 from support.waiting import wait_until
 
 CLOCK = "cut -d. -f1 /proc/uptime"
+NOTIFYING = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "listenerMetadata": "nobody",
+    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+}
+"""A filter that leaves a call to a listener of whom nothing is said."""
 
 
 def test_run_gives_output_and_exit_code(runtime: Runtime) -> None:
@@ -135,6 +141,26 @@ def test_failures_leave_nothing(runtime: Runtime) -> None:
             "not in a separate kernel namespace",
         ),
         ({"linux": {"namespaces": [{"type": "user"}]}, "hostname": ""}, "uidMappings"),
+        (
+            {"process": {"cwd": "/", "args": ["sh"], "user": {"uid": 0, "gid": 0, "umask": 512}}},
+            "umask 512 is not in 0 to 511",
+        ),
+        (
+            {
+                "linux": {
+                    "namespaces": [{"type": "time"}],
+                    "timeOffsets": {"boottime": {"nanosecs": 10**9}},
+                },
+                "hostname": "",
+            },
+            "nanosecs 1000000000 is not in",
+        ),
+        ({"linux": {"seccomp": NOTIFYING}, "hostname": ""}, "listenerPath is needed"),
+        (
+            {"linux": {"seccomp": {**NOTIFYING, "syscalls": []}}, "hostname": ""},
+            "listenerMetadata is for who listens",
+        ),
+        ({"hooks": {"createContainer": [{"path": "/x", "timeout": 0}]}}, "createContainer hook /x"),
     ],
 )
 def test_what_cannot_be_is_refused(runtime: Runtime, change: dict[str, object], said: str) -> None:
@@ -420,6 +446,50 @@ def test_limits_are_changed(runtime: Runtime, tmp_path: Path) -> None:
     script = "cat /sys/fs/cgroup/pids*/pids.max /sys/fs/cgroup/memory*/memory.limit_in_bytes"
     runtime.call("start", "c1")
     assert runtime.call("exec", "c1", "sh", "-c", script).split() == ["17", str(64 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--memory", "much"), "'much' is not a size such as 64m"),
+        (("--l3-cache-schema", "L3:0=f"), "create it with intelRdt"),
+        (("--mem-bw-schema", "L3:0=f"), "does not begin with MB:"),
+    ],
+)
+def test_limits_that_cannot_be(
+    runtime: Runtime, tmp_path: Path, flags: tuple[str, str], said: str
+) -> None:
+    runtime.create("exec sleep 100", tmp_path / "log")
+    code, text = runtime.try_call("update", *flags, "c1")
+    assert code == 1
+    assert said in text
+
+
+def test_processors_of_an_exec(runtime: Runtime, tmp_path: Path) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    affinity = {"initial": str(cpus[0]), "final": str(cpus[-1])}
+    runtime.spec["process"]["execCPUAffinity"] = affinity
+    runtime.create("exec sleep 100", tmp_path / "log")
+    runtime.call("start", "c1")
+    said = runtime.call("exec", "c1", "grep", "Cpus_allowed_list", "/proc/self/status")
+    assert said.split() == ["Cpus_allowed_list:", str(cpus[-1])]
+    (runtime.bundle / "process.json").write_text(
+        json.dumps(
+            {"cwd": "/", "args": ["true"], "execCPUAffinity": {"initial": "8000"}, "user": {}}
+        )
+    )
+    code, text = runtime.try_call("exec", "--process", str(runtime.bundle / "process.json"), "c1")
+    assert code == 255
+    assert "execCPUAffinity initial: none of these processors" in text
+
+
+@pytest.mark.parametrize("words", [("checkpoint", "c1"), ("restore", "--image-path", "/x", "c1"),
+                                   ("checkpoint", "--help")])  # fmt: skip
+def test_what_is_missing_says_so(runtime: Runtime, words: tuple[str, ...]) -> None:
+    """Podman asks for ``checkpoint --help``, and takes success for an answer."""
+    code, text = runtime.try_call(*words)
+    assert code == 1
+    assert f"{words[0]} failed: containers are not saved to disk" in text
 
 
 def test_errors_are_logged_where_engines_look(runtime: Runtime, tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ def _undo(container: Container) -> None:
 def _make_absolute(spec: oci.Spec, bundle: str) -> None:
     """Sources of binds are relative to the bundle, destinations to the root."""
     for mount in spec.mounts:
+        if mount.destination:
+            mount.destination = os.path.join("/", mount.destination)
         if mount.type == "bind" or {"bind", "rbind"} & set(mount.options):
             mount.source = os.path.join(bundle, mount.source)
 

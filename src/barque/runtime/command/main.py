@@ -74,7 +74,7 @@ def _dispatch(arguments: _Arguments) -> int:
     # msgspec would load this where it is installed: a fifth of all that a command loads, to find
     # what typing has as well. None makes it an ImportError.
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    from barque.runtime.command.parser import build_parser  # noqa: PLC0415 - not before the seal
+    from barque.runtime.command.parser import ABSENT, build_parser  # noqa: PLC0415 - not before the seal
 
     parser = build_parser(sys.argv[1:])
     parser.parse_args(namespace=arguments)
@@ -90,6 +90,11 @@ def _dispatch(arguments: _Arguments) -> int:
     if arguments.command is None:
         parser.print_help()
         return 1
+    if arguments.command in ABSENT:
+        raise NotImplementedHere(
+            "containers are not saved to disk and brought back: end this one and start another, "
+            "or run it with runc or crun, built with CRIU"
+        )
     module, function = _COMMANDS[arguments.command]
     # importlib.import_module would import warnings and types first.
     found = __import__(f"barque.runtime.command.{module}", fromlist=(function,))
