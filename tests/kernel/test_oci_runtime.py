@@ -161,6 +161,15 @@ def test_failures_leave_nothing(runtime: Runtime) -> None:
             {"linux": {"seccomp": {**NOTIFYING, "syscalls": []}}, "hostname": ""},
             "listenerMetadata is for who listens",
         ),
+        ({"hostname": "x" * 65}, "longer than 64 bytes"),
+        ({"annotations": {"": "x"}}, "the empty string is no key"),
+        (
+            {
+                "linux": {"resources": {"devices": [{"allow": True, "type": "c", "access": "x"}]}},
+                "hostname": "",
+            },
+            "with access 'x'",
+        ),
         ({"hooks": {"createContainer": [{"path": "/x", "timeout": 0}]}}, "createContainer hook /x"),
     ],
 )
@@ -447,6 +456,45 @@ def test_limits_are_changed(runtime: Runtime, tmp_path: Path) -> None:
     script = "cat /sys/fs/cgroup/pids*/pids.max /sys/fs/cgroup/memory*/memory.limit_in_bytes"
     runtime.call("start", "c1")
     assert runtime.call("exec", "c1", "sh", "-c", script).split() == ["17", str(64 << 20)]
+
+
+def test_capabilities_that_cannot_be_had_are_told(runtime: Runtime, tmp_path: Path) -> None:
+    """As the specification demands; where engines look, if they name a file."""
+    told = "ignoring unknown or unavailable capabilities: CAP_NONESUCH"
+    runtime.spec["process"]["capabilities"]["bounding"].append("CAP_NONESUCH")
+    code, lines = runtime.run("echo ran")
+    assert code == 0
+    assert set(lines) == {"ran", f"barque-runtime: {told}"}
+    log, output = tmp_path / "log.json", tmp_path / "output"
+    runtime.write("exec sleep 100")
+    bundle = ("--bundle", str(runtime.bundle))
+    flags = ("--log", str(log), "--log-format", "json")
+    with output.open("w") as file:
+        runtime.start(*flags, "run", "--detach", *bundle, "c1", into=file).wait(60)
+    assert output.read_text() == ""
+    said = json.loads(log.read_text())
+    assert (said["level"], said["msg"]) == ("warning", told)
+
+
+def test_a_group_is_below_the_hierarchies_roots(runtime: Runtime, tmp_path: Path) -> None:
+    outside = Path(f"/barque-test-{tmp_path.name}")
+    runtime.linux["cgroupsPath"] = f"/../../../..{outside}"
+    code, lines = runtime.run("echo ran")
+    assert (code, lines) == (0, ["ran"])
+    assert not outside.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_bind_of_another_kind_than_what_it_covers(runtime: Runtime, kind: str) -> None:
+    source, destination = {"file": ("/etc/passwd", "/tmp"), "directory": ("/tmp", "/etc/passwd")}[
+        kind
+    ]
+    runtime.spec["mounts"].append(
+        {"destination": destination, "source": source, "options": ["bind"]}
+    )
+    code, lines = runtime.run("true")
+    assert code == 1
+    assert "Are you trying to mount a directory onto a file (or vice-versa)?" in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ _IPC_SYSCTLS = frozenset(
 )
 _CLOCKS = frozenset({"monotonic", "boottime"})
 _SECOND_NS = 10**9
+_MAX_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
 
 
 def check_spec(spec: oci.Spec) -> None:
@@ -34,6 +35,8 @@ def check_spec(spec: oci.Spec) -> None:
     InvalidArgument, FailedPrecondition for what the host lacks, NotImplementedHere.
     """
     _check_version(spec.oci_version)
+    if "" in spec.annotations:
+        raise InvalidArgument("annotations: the empty string is no key")
     _check_namespaces(spec)
     _check_mounts(spec)
     _check_sysctls(spec)
@@ -51,6 +54,12 @@ def check_spec(spec: oci.Spec) -> None:
     if spec.linux.intel_rdt is not None:
         check_rdt(spec.linux.intel_rdt)
         find_resctrl()
+    for rule in spec.linux.resources.devices if spec.linux.resources else ():
+        if rule.type not in {"", "a", "b", "c"} or not set(rule.access) <= set("rwm"):
+            raise InvalidArgument(
+                f"resources.devices: type {rule.type!r} with access {rule.access!r}: give a, b or "
+                "c, and of r, w and m what is meant"
+            )
     check_devices(spec)
     if spec.linux.net_devices and any(
         ns.type == "network" and _is_ours(ns) for ns in spec.linux.namespaces
@@ -82,6 +91,8 @@ def _check_namespaces(spec: oci.Spec) -> None:
     for name, what in ((spec.hostname, "hostname"), (spec.domainname, "domainname")):
         if name and "uts" not in seen:
             raise InvalidArgument(f"unable to set {what} without a private UTS namespace")
+        if len(name.encode()) > _MAX_NAME_BYTES:
+            raise InvalidArgument(f"{what} {name!r} is longer than {_MAX_NAME_BYTES} bytes")
     linux = spec.linux
     joined = {ns.type for ns in linux.namespaces if ns.path}
     if linux.uid_mappings or linux.gid_mappings:

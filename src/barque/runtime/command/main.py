@@ -104,21 +104,11 @@ def _dispatch(arguments: _Arguments) -> int:
 
 def _report(arguments: _Arguments, message: str) -> int:
     """Tell of an error where the caller looks for it, in runc's shapes; the exit code for it."""
-    import json  # noqa: PLC0415 - only after a mistake
-    import time  # noqa: PLC0415 - the same
+    from barque.runtime.command.logfile import write_line  # noqa: PLC0415 - only after a mistake
 
     text = f"{arguments.command} failed: {message}" if arguments.command else message
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if arguments.log:
-        if arguments.log_format == "json":
-            line = json.dumps({"level": "error", "msg": text, "time": now})
-        else:
-            line = f"time={json.dumps(now)} level=error msg={json.dumps(text)}"
-        try:
-            with open(arguments.log, "a", encoding="utf-8", errors="backslashreplace") as log:
-                log.write(line + "\n")
-        except OSError as error:
-            text += f" ({arguments.log}: {os.strerror(error.errno or 0).lower()})"
+    if arguments.log and (why := write_line(arguments.log, arguments.log_format, "error", text)):
+        text += f" ({arguments.log}: {why})"
     os.write(2, f"barque-runtime: {text}\n".encode(errors="backslashreplace"))
     return 255 if arguments.command == "exec" else 1
 
