@@ -112,7 +112,7 @@ def test_import(store: Store, compression: str) -> None:
     (layer,) = image.layers
     assert store.content.read(layer.digest) == content
     assert layer.media_type.endswith(f"tar+{compression}" if compression else "v1.tar")
-    assert digest(store.images.read_config(image)) == image.id
+    assert digest(store.content.read(image.config_digest)) == image.id
     manifest = json.loads(store.content.read(image.manifest_digest))
     assert manifest["config"]["digest"] == image.id
     assert [entry["digest"] for entry in manifest["layers"]] == [layer.digest]

@@ -19,6 +19,7 @@ from msgspec import structs
 from barque.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from barque.kernel.netlink import Netlink
 from barque.models.api import (
+    EndpointIpamConfig,
     EndpointSettings,
     HostConfig,
     Ipam,
@@ -220,6 +221,41 @@ def test_connect_and_disconnect_while_running(tmp_path: Path) -> None:
         assert now.networks["lan"].ip_address != one.ip_address, "it is not used again at once"
         assert scene.reaches("outside", "one", now.networks["lan"].ip_address)
         scene.networks.close()
+
+    run(check())
+
+
+@macvlan
+@isolated
+def test_several_subnets_are_filled_one_after_the_other(tmp_path: Path) -> None:
+    async def check() -> None:
+        scene = Scene(tmp_path)
+        await scene.networks.setup()
+        ip(scene.outside, "address add 198.51.100.1/29 dev wan0")
+        pools = [IpamPool(subnet="203.0.113.0/30"), IpamPool(subnet="198.51.100.0/29")]
+        overlapping = [*pools, IpamPool(subnet="198.51.100.4/30")]
+        wanted = NetworkRequest(name="lan", driver="macvlan", options=UPLINK)
+        with pytest.raises(PermissionDenied, match="overlaps with other one"):
+            await scene.networks.create(structs.replace(wanted, ipam=Ipam(config=overlapping)))
+        await scene.networks.create(structs.replace(wanted, ipam=Ipam(config=pools)))
+        first, second = scene.start("one", "lan"), scene.start("two", "lan")
+        assert (first.ip_address, first.gateway) == ("203.0.113.2", "203.0.113.1")
+        assert (second.ip_address, second.gateway) == ("198.51.100.2", "198.51.100.1")
+        assert (first.ip_prefix_len, second.ip_prefix_len) == (30, 29)
+        assert scene.routes("two")["0.0.0.0/0"] == "198.51.100.1"
+        assert scene.reaches("outside", "two", second.ip_address)
+        asked = EndpointIpamConfig(ipv4_address="198.51.100.5")
+        third = scene.start("three", "lan", ipam_config=asked)
+        assert (third.ip_address, third.gateway) == ("198.51.100.5", "198.51.100.1")
+        assert scene.reaches("two", "three", third.ip_address)
+        scene.networks.release(scene.records["one"].id)
+        scene.networks.close()
+        again = scene.open()
+        await again.setup([scene.records["two"], scene.records["three"]])
+        beside = container("9", mode="lan")
+        assert again.attach(beside).networks["lan"].ip_address == "203.0.113.2", "it was given back"
+        again.release(beside.id)
+        again.close()
 
     run(check())
 

@@ -38,6 +38,7 @@ from barque.models.launch import Interface
 from barque.network.advertise import announcement
 from barque.network.attachment import Attachment, clear_endpoints
 from barque.network.config import AddressPool, NetworkConfig
+from barque.network.files import RESOLVER
 from barque.network.namespaces import remove_interface
 from barque.network.service import Networks
 from barque.runtime.network import configure
@@ -498,6 +499,45 @@ def test_a_container_that_is_connected_while_it_is_resumed_resolves_names(tmp_pa
             assert await resolve(inside, "c1.own") == [attachment.networks["own"].ip_address]
             await networks.disconnect(record, "other", os.dup(inside), lambda now: now)
             networks.close()
+
+    asyncio.run(run())
+
+
+@isolated
+def test_a_program_that_asks_by_one_socket_is_answered_by_the_next_engine(tmp_path: Path) -> None:
+    async def run() -> None:
+        first = open_networks(tmp_path)
+        await first.setup()
+        await first.create(NetworkRequest(name="own"))
+        record = container("1", mode="own", running=True)
+        attachment = first.attach(record)
+        record = structs.replace(record, networks=attachment.networks)
+        inside = await first.open_namespace(record, attachment)
+        assert inside is not None
+        inside = os.dup(inside)
+        with entered(inside):
+            asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        asking.setblocking(False)
+        question = DNSRecord.question("c1.own").pack()
+        loop = asyncio.get_running_loop()
+
+        async def ask() -> bool:
+            asking.sendto(question, (RESOLVER, 53))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    return bool(await loop.sock_recv(asking, 1500))
+            return False
+
+        assert await ask()
+        first.close()
+        assert not await ask()
+        second = open_networks(tmp_path)
+        await second.setup([record])
+        await second.resume(record, os.dup(inside))
+        assert await ask()
+        second.close()
+        asking.close()
+        os.close(inside)
 
     asyncio.run(run())
 

@@ -10,6 +10,16 @@ from contextlib import contextmanager
 from support.waiting import wait_until
 
 
+def is_refused_without_own_mounts(code: int, lines: list[str]) -> bool:
+    """Whether this kernel cannot put a root together outside; assert that this is said then."""
+    major, minor = os.uname().release.split(".")[:2]
+    if (int(major), int(minor)) >= (6, 15):
+        return False
+    assert code == 1
+    assert "without a mount namespace of its own needs Linux 6.15" in lines[0]
+    return True
+
+
 @contextmanager
 def holder(*command: str, kind: str) -> Iterator[str]:
     """The path of a namespace of ``kind`` that a process holds."""

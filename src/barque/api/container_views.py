@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from barque.models.container import ContainerRecord, MountPoint
-
-EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 
 def format_command(record: ContainerRecord) -> str:

@@ -33,14 +33,11 @@ from barque.engine.updating import Updating
 from barque.errors import Conflict, InvalidArgument, NotFound
 from barque.models.api import ContainerConfig, HostConfig, NetworkingConfig
 from barque.models.container import ContainerRecord
-from barque.models.ids import ImageId
 from barque.snapshots.contract import Snapshotter
 
 Ids = list[str]
 Pruned = tuple[Ids, int]
 Warnings = list[str]
-ImageUsers = list[tuple[str, bool]]
-"""(Short id, running)."""
 
 
 @dataclass
@@ -252,14 +249,6 @@ class Containers:
             except NotFound:
                 image = 0  # the image was removed by force; its layers stay while in use
         return writable, writable + image
-
-    def image_users(self, image_id: ImageId) -> ImageUsers:
-        """Return (short id, running) of the containers of an image."""
-        return [
-            (record.id[:12], record.state.running)
-            for record in self.registry.records()
-            if record.image_id == image_id
-        ]
 
 
 def _check_removable(record: ContainerRecord, *, force: bool) -> None:

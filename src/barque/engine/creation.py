@@ -20,10 +20,10 @@ from barque.engine.facts import HostFacts
 from barque.engine.health import check_probe
 from barque.engine.layout import Layout
 from barque.engine.logattributes import get_log_attributes
+from barque.engine.merging import merge_image
 from barque.engine.mounts import MountPlan, resolve_mounts
 from barque.engine.names import generate_id, generate_name, validate_container_name
 from barque.engine.registry import Registry
-from barque.engine.spec import merge_image
 from barque.engine.systemd import fill_systemd
 from barque.engine.userns import UserNamespaces
 from barque.engine.validate import fill_defaults, validate

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import logging
 import os
 import shutil
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from barque.engine.spawning import REPLY_TIMEOUT_S, WaitingShims, resolve
 from barque.errors import BarqueError, Conflict, FailedPrecondition, Internal, KernelError
 from barque.kernel import seqpacket
 from barque.models.idmap import IdMap
@@ -25,20 +25,13 @@ from barque.models.ids import ContainerId, ExecId
 from barque.models.launch import ContainerLaunch, ExecLaunch, ExitRecord, LogTarget
 from barque.runtime.init import clone_flags
 from barque.shim import protocol as p
-from barque.shim.launcher import Spawner, start_ready_spawner
+from barque.shim.launcher import Spawner
 
-_REPLY_TIMEOUT_S = 15.0
 _START_TIMEOUT_S = 125.0
 _LOOK_AGAIN_S = 0.02
-_SPAWNERS = 4
-_SHIMS = 8
-_LOOK = "look for who does that, the kernel for lack of memory for instance"
-_GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 _encode = msgspec.json.Encoder().encode
 _decode_exit = msgspec.json.Decoder(ExitRecord).decode
-
-_log = logging.getLogger("barque.engine")
 
 
 class Client(msgspec.Struct, kw_only=True):
@@ -119,8 +112,7 @@ class ShimHost:
     """All shims of this engine. Use on the loop's thread."""
 
     def __init__(self, spawner: Spawner, exec_root: Path, listener: ShimListener | None) -> None:
-        self._spawner = spawner
-        self._taking = asyncio.Lock()
+        self._waiting = WaitingShims(spawner)
         self._directory = exec_root / "shims"
         self._mount_point = exec_root / "rootfs"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -245,7 +237,7 @@ class ShimHost:
         fds = [lock, theirs.fileno(), body, *(c.fd for c in clients), *namespace_fds]
         try:
             kind = p.EXTERNAL if launch.runtime else b""
-            await self._send_launch(id_.encode() + kind + b"\n" + p.encode(message), fds)
+            await self._waiting.send_launch(id_.encode() + kind + b"\n" + p.encode(message), fds)
         except BaseException as error:
             ours.close()
             if isinstance(error, BarqueError):  # it has not been sent
@@ -257,75 +249,8 @@ class ShimHost:
             os.close(lock)
         return self._adopt(id_, ours)
 
-    async def _send_launch(self, data: bytes, fds: list[int]) -> None:
-        """Send to a waiting shim, or to the next one if that was killed."""
-        for _ in range(_SHIMS):
-            shim = await self._take_shim()
-            try:
-                seqpacket.send(shim, data, fds)
-            except OSError as error:
-                if error.errno not in _GONE:
-                    raise KernelError("send to the shim", error.errno or 0) from None
-            else:
-                return
-            finally:
-                shim.close()
-                await self._ask_for_another()
-        raise FailedPrecondition(f"the waiting shims are killed again and again: {_LOOK}")
-
-    async def _take_shim(self) -> seqpacket.Socket:
-        """The socket of a waiting shim; from a new spawner if ours was killed."""
-        async with self._taking:
-            for _ in range(_SPAWNERS):
-                end = self._spawner.end
-                try:
-                    return await self._receive_shim(end)
-                except OSError:
-                    await self._replace_spawner(end)
-        raise FailedPrecondition(f"the spawner is killed again and again: {_LOOK}")
-
-    async def _ask_for_another(self) -> None:
-        """Have the shim replaced that was taken; not before that one is at work."""
-        end = self._spawner.end
-        try:
-            end.send(p.ANOTHER)
-        except OSError:
-            try:
-                async with self._taking:
-                    await self._replace_spawner(end)
-            except (BarqueError, OSError) as error:  # this start goes on; the next one tries again
-                _log.error("%s", error)
-
-    async def _replace_spawner(self, end: seqpacket.Socket) -> None:
-        """Start another spawner if that of ``end``, which was killed, still is ours. Locked."""
-        if self._spawner.end is end:
-            _log.error("the spawner was killed: starting another")
-            self._spawner.replace(await asyncio.to_thread(start_ready_spawner))
-
-    async def _receive_shim(self, end: seqpacket.Socket) -> seqpacket.Socket:
-        """The next shim that the spawner has forked. Raises OSError if the spawner has gone."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                data, fds = seqpacket.receive(end)
-            except BlockingIOError:
-                readable = loop.create_future()
-                loop.add_reader(end.fileno(), _resolve, readable)
-                try:
-                    await asyncio.wait_for(readable, _REPLY_TIMEOUT_S)
-                except TimeoutError:
-                    raise FailedPrecondition(
-                        f"the spawner has forked no shim for {_REPLY_TIMEOUT_S:.0f} s"
-                    ) from None
-                finally:
-                    loop.remove_reader(end.fileno())
-            else:
-                if not data:
-                    raise ConnectionResetError
-                return seqpacket.from_fd(fds[0])
-
     async def _send(self, end: seqpacket.Socket, data: bytes, fds: list[int]) -> None:
-        """Send one datagram; wait while the peer's queue is full, _REPLY_TIMEOUT_S at most.
+        """Send one datagram; wait while the peer's queue is full, REPLY_TIMEOUT_S at most.
 
         Raises FailedPrecondition after that, KernelError if the peer is gone.
         """
@@ -336,12 +261,12 @@ class ShimHost:
             except BlockingIOError:
                 writable = loop.create_future()
                 duplicate = os.dup(end.fileno())
-                loop.add_writer(duplicate, _resolve, writable)
+                loop.add_writer(duplicate, resolve, writable)
                 try:
-                    await asyncio.wait_for(writable, _REPLY_TIMEOUT_S)
+                    await asyncio.wait_for(writable, REPLY_TIMEOUT_S)
                 except TimeoutError:
                     raise FailedPrecondition(
-                        f"the shim has taken no request for {_REPLY_TIMEOUT_S:.0f} s"
+                        f"the shim has taken no request for {REPLY_TIMEOUT_S:.0f} s"
                     ) from None
                 finally:
                     loop.remove_writer(duplicate)
@@ -526,7 +451,7 @@ class ShimHost:
         """Attach one more client. Takes ownership of its descriptor."""
         try:
             request = p.Attach(self._next(), client.spec())
-            await self._request(id_, request, [client.fd], _REPLY_TIMEOUT_S)
+            await self._request(id_, request, [client.fd], REPLY_TIMEOUT_S)
         finally:
             os.close(client.fd)
 
@@ -560,23 +485,23 @@ class ShimHost:
 
     async def signal(self, id_: ContainerId, signum: int) -> None:
         """Signal the container's init. Raises Conflict if it has ended."""
-        await self._request(id_, p.Signal(self._next(), signum), [], _REPLY_TIMEOUT_S)
+        await self._request(id_, p.Signal(self._next(), signum), [], REPLY_TIMEOUT_S)
 
     async def signal_exec(self, id_: ContainerId, exec_id: ExecId, signum: int) -> None:
         """Signal an exec. Raises Conflict if it has ended."""
-        await self._request(id_, p.Signal(self._next(), signum, exec_id), [], _REPLY_TIMEOUT_S)
+        await self._request(id_, p.Signal(self._next(), signum, exec_id), [], REPLY_TIMEOUT_S)
 
     async def resize(
         self, id_: ContainerId, exec_id: ExecId | None, height: int, width: int
     ) -> None:
         """Resize a terminal, in characters."""
         request = p.Resize(self._next(), height, width, exec_id or "")
-        await self._request(id_, request, [], _REPLY_TIMEOUT_S)
+        await self._request(id_, request, [], REPLY_TIMEOUT_S)
 
     async def open_namespaces(self, id_: ContainerId, types: list[str]) -> dict[str, int]:
         """Descriptors of the container's namespaces by OCI type. The caller closes them."""
         request = p.Namespaces(self._next(), types)
-        reply, fds = await self._request(id_, request, [], _REPLY_TIMEOUT_S)
+        reply, fds = await self._request(id_, request, [], REPLY_TIMEOUT_S)
         if not isinstance(reply, p.Reply):
             raise Internal(f"the shim of {id_[:12]} answered Namespaces with a state")
         return dict(zip(reply.types, fds, strict=True))
@@ -593,11 +518,6 @@ class ShimHost:
         """Let go of all shims; they go on."""
         for shim in list(self._shims.values()):
             self._release(shim)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _raise_reply(id_: ContainerId, reply: p.Reply) -> None:

@@ -1,8 +1,8 @@
 """From a container's record to what its init is told.
 
-``merge_image`` is for create: the image's config under the client's. ``build_launch`` is for
-every start and stands in the way of it, so that parts which are the same for all containers
-are made once. The documents made here share those parts: they are to be encoded, not changed.
+``build_launch`` is for every start and stands in the way of it, so that parts which are the same
+for all containers are made once. The documents made here share those parts: they are to be
+encoded, not changed.
 
 Source: the Engine API's ContainerConfig and HostConfig; runtime-spec config.md; dockerd's
 daemon/oci_linux.go for what docker fills in.
@@ -14,30 +14,26 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
 
 from barque.engine.defaults import ContainerDefaults
 from barque.engine.devices import (
     device_rules,
-    find_device_number,
     find_devices,
     parse_device_rule,
 )
 from barque.engine.facts import HostFacts
 from barque.engine.mounts import clean_path
+from barque.engine.resources import build_resources
 from barque.engine.security import UNCONFINED, parse_security_options
 from barque.engine.systemd import systemd_cgroup
 from barque.engine.tmpfs import merge_tmpfs_options, parse_tmpfs_text
 from barque.engine.validate import normal_sysctl
 from barque.errors import InvalidArgument
 from barque.models import oci
-from barque.models.api import ContainerConfig, HostConfig, ThrottleDevice
+from barque.models.api import ContainerConfig, HostConfig
 from barque.models.container import ContainerRecord, ExecRecord, MountPoint
 from barque.models.idmap import NOBODY, IdMap, to_host
 from barque.models.ids import ContainerId
-from barque.models.image import Healthcheck, ImageConfig
 from barque.models.launch import (
     ContainerLaunch,
     CopyUp,
@@ -51,85 +47,8 @@ from barque.runtime import capabilities
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INFINITY = 2**64 - 1
 _PING = "net.ipv4.ping_group_range"
-_CFS_PERIOD_US = 100_000
 
-# -- create: the image's config under the client's ------------------------------------------
-
-
-class Merged(NamedTuple):
-    """A config with the image's defaults in it, and the command split into path and rest."""
-
-    config: ContainerConfig
-    path: str
-    args: list[str]
-
-
-def _words(value: list[str] | str | None) -> list[str] | None:
-    return [value] if isinstance(value, str) else value
-
-
-def _merge_healthcheck(user: Healthcheck | None, image: Healthcheck | None) -> Healthcheck | None:
-    """Take each field that the user left out from the image."""
-    if user is None or image is None:
-        return user or image
-    return Healthcheck(
-        test=user.test or image.test,
-        interval=user.interval or image.interval,
-        timeout=user.timeout or image.timeout,
-        start_period=user.start_period or image.start_period,
-        start_interval=user.start_interval or image.start_interval,
-        retries=user.retries or image.retries,
-    )
-
-
-def _merge_env(user: list[str] | None, image: list[str] | None) -> list[str] | None:
-    """Put the image's variables behind the user's, those apart that the user gives."""
-    if not user or not image:
-        return user or image
-    given = {entry.partition("=")[0] for entry in user}
-    return [*user, *(entry for entry in image if entry.partition("=")[0] not in given)]
-
-
-def merge_image(config: ContainerConfig, image: ImageConfig | None) -> Merged:
-    """Merge by docker's rules; neither argument is changed. ``None``: no image (scratch).
-
-    Raises InvalidArgument ``no command specified``.
-    """
-    entrypoint, cmd = _words(config.entrypoint), _words(config.cmd)
-    changes: dict[str, object] = {"labels": config.labels or {}}
-    if image is not None:
-        defaults = image.config
-        if not entrypoint:
-            if not cmd:
-                cmd = defaults.cmd
-            if entrypoint is None:
-                entrypoint = defaults.entrypoint
-        changes = {
-            "user": config.user or defaults.user,
-            "working_dir": config.working_dir or defaults.working_dir,
-            "stop_signal": config.stop_signal or defaults.stop_signal,
-            "env": _merge_env(config.env, defaults.env),
-            "labels": {**(defaults.labels or {}), **(config.labels or {})},
-            "exposed_ports": _union(config.exposed_ports, defaults.exposed_ports),
-            "volumes": _union(config.volumes, defaults.volumes),
-            "healthcheck": _merge_healthcheck(config.healthcheck, defaults.healthcheck),
-        }
-    if entrypoint == [""]:
-        entrypoint = None
-    command = [*(entrypoint or ()), *(cmd or ())]
-    if not command:
-        raise InvalidArgument("no command specified")
-    merged = msgspec.structs.replace(config, entrypoint=entrypoint, cmd=cmd, **changes)
-    return Merged(merged, command[0], command[1:])
-
-
-def _union(
-    user: dict[str, object] | None, image: dict[str, object] | None
-) -> dict[str, object] | None:
-    return {**image, **(user or {})} if image else user
-
-
-# -- start: what is the same for many --------------------------------------------------------
+# -- what is the same for many containers ---------------------------------------------------
 
 _PROC = oci.Mount(
     destination="/proc", type="proc", source="proc", options=["nosuid", "noexec", "nodev"]
@@ -217,7 +136,7 @@ def _capabilities(
     return oci.Capabilities(bounding=chosen, effective=chosen, permitted=chosen)
 
 
-# -- start: the parts ------------------------------------------------------------------------
+# -- the parts ------------------------------------------------------------------------------
 
 
 def environment(config: ContainerConfig, *, tty: bool, extra: Iterable[str] = ()) -> list[str]:
@@ -390,58 +309,6 @@ def _namespaces(host: HostConfig, ids: IdMap | None) -> list[oci.Namespace]:
     return [value for kind, value in _NAMESPACES.items() if not shared.get(kind)]
 
 
-def _memory(host: HostConfig) -> oci.Memory | None:
-    unlimited_swap = host.memory > 0 and host.memory_swap == -1
-    memory = oci.Memory(
-        limit=host.memory if host.memory > 0 else None,
-        reservation=host.memory_reservation if host.memory_reservation > 0 else None,
-        swap=host.memory_swap if host.memory_swap > 0 or unlimited_swap else None,
-        swappiness=host.memory_swappiness,
-        disable_oom_killer=host.oom_kill_disable or None,
-    )
-    return memory if memory != oci.Memory() else None
-
-
-def _cpu(host: HostConfig) -> oci.Cpu | None:
-    quota, period = host.cpu_quota or None, host.cpu_period or None
-    if host.nano_cpus > 0:
-        quota, period = host.nano_cpus * _CFS_PERIOD_US // 10**9, _CFS_PERIOD_US
-    cpu = oci.Cpu(
-        shares=host.cpu_shares or None,
-        quota=quota,
-        period=period,
-        realtime_runtime=host.cpu_realtime_runtime or None,
-        realtime_period=host.cpu_realtime_period or None,
-        cpus=host.cpuset_cpus,
-        mems=host.cpuset_mems,
-    )
-    return cpu if cpu != oci.Cpu() else None
-
-
-def _throttle(devices: list[ThrottleDevice] | None) -> list[oci.ThrottleDevice]:
-    found = []
-    for device in devices or ():
-        major, minor = find_device_number(device.path)
-        found.append(oci.ThrottleDevice(major=major, minor=minor, rate=device.rate))
-    return found
-
-
-def _block_io(host: HostConfig) -> oci.BlockIO | None:
-    weights = []
-    for device in host.blkio_weight_device or ():
-        major, minor = find_device_number(device.path)
-        weights.append(oci.WeightDevice(major=major, minor=minor, weight=device.weight))
-    block_io = oci.BlockIO(
-        weight=host.blkio_weight or None,
-        weight_device=weights,
-        throttle_read_bps_device=_throttle(host.blkio_device_read_bps),
-        throttle_write_bps_device=_throttle(host.blkio_device_write_bps),
-        throttle_read_iops_device=_throttle(host.blkio_device_read_i_ops),
-        throttle_write_iops_device=_throttle(host.blkio_device_write_i_ops),
-    )
-    return block_io if block_io != oci.BlockIO() else None
-
-
 def _devices(host: HostConfig) -> tuple[list[oci.Device], list[oci.DeviceRule]]:
     """Return the nodes to make and the rules to set.
 
@@ -462,22 +329,6 @@ def _devices(host: HostConfig) -> tuple[list[oci.Device], list[oci.DeviceRule]]:
     return devices, rules
 
 
-def build_resources(host: HostConfig, rules: list[oci.DeviceRule] | None = None) -> oci.Resources:
-    """Return the limits in ``host`` as a control group's. Raises InvalidArgument.
-
-    ``rules`` are the device rules; a running container's are not touched by leaving them out.
-    Of the engine's own limits there is nothing here.
-    """
-    limit = host.pids_limit
-    return oci.Resources(
-        devices=rules or [],
-        memory=_memory(host),
-        cpu=_cpu(host),
-        pids=oci.Pids(limit=limit) if limit and limit > 0 else None,
-        block_io=_block_io(host),
-    )
-
-
 def _sysctls(host: HostConfig, facts: HostFacts, ids: IdMap | None) -> dict[str, str]:
     own_network = host.network_mode != "host" and not host.network_mode.startswith("container:")
     sysctls = dict(facts.default_sysctls) if own_network else {}
@@ -489,7 +340,7 @@ def _sysctls(host: HostConfig, facts: HostFacts, ids: IdMap | None) -> dict[str,
     return sysctls
 
 
-# -- start: the whole ------------------------------------------------------------------------
+# -- the whole ------------------------------------------------------------------------------
 
 
 def build_launch(

@@ -19,7 +19,7 @@ from barque.engine.facts import HostFacts
 from barque.engine.handle import Handle
 from barque.engine.limits import check_limits
 from barque.engine.registry import Registry
-from barque.engine.spec import build_resources
+from barque.engine.resources import build_resources
 from barque.engine.tasks import Tasks
 from barque.engine.validate import check_restart_policy
 from barque.errors import BarqueError, Conflict, FailedPrecondition

@@ -17,8 +17,8 @@ import msgspec
 from barque.content.store import Ingest
 from barque.errors import InvalidArgument
 from barque.images.compression import Readable, ReadAhead, open_decompressed
+from barque.images.download import Following
 from barque.images.feed import Feed, Stopped
-from barque.images.growing import Following
 from barque.images.tar import BLOCK, Limits, Source
 from barque.images.unpack import Layer, Whiteouts
 from barque.kernel.files import sync_file_system

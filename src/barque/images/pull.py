@@ -50,11 +50,10 @@ from barque.errors import (
     Unavailable,
 )
 from barque.images.assembly import Assembly
-from barque.images.download import Download
+from barque.images.download import Download, Following
 from barque.images.feed import run_fed, run_in_thread
 from barque.images.flights import Flights, Listener, Status, ignore
 from barque.images.garbage import UNPACK_KEY, Lease
-from barque.images.growing import Following
 from barque.images.layers import Metered, Unpacked, unpack
 from barque.images.platform import format_platform, get_host, rank
 from barque.images.progress import Report

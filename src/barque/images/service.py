@@ -114,10 +114,6 @@ class ImageService:
         """``get``, or None. Raises InvalidArgument for a malformed name."""
         return self._catalog.find(ref)
 
-    def read_config(self, image: Image) -> bytes:
-        """Return the image's config as it came, byte for byte."""
-        return self._content.read(image.config_digest)
-
     def history(self, ref: str) -> History:
         """Return how the image came to be, newest step first. Raises NotFound."""
         image = self.get(ref)

@@ -1,4 +1,4 @@
-"""System calls on files that Python's os module lacks."""
+"""System calls on files that Python's os module lacks, or takes several lines for."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ _fstatfs = _libc.fstatfs
 _fstatfs.restype = ctypes.c_int
 _fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
 _STATFS_BYTES = 256  # struct statfs is smaller; its first field is the type
+
+
+def write_value(path: str, value: str, *, dir_fd: int | None = None) -> None:
+    """Write a file of the kernel's, which is there, in one write(2). Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
 
 
 def sync_file_system(fd: int) -> None:

@@ -253,6 +253,11 @@ class EndpointSettings(_Api):
     global_ipv6_prefix_len: int = msgspec.field(default=0, name="GlobalIPv6PrefixLen")
     dns_names: list[str] | None = msgspec.field(default=None, name="DNSNames")
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those that it has, of IPv4 and of IPv6."""
+        return tuple(filter(None, (self.ip_address, self.global_ipv6_address)))
+
 
 class NetworkingConfig(_Api):
     """Endpoints asked for at create, by network name or id."""

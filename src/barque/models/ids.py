@@ -15,9 +15,3 @@ Digest = NewType("Digest", str)
 
 ImageId = NewType("ImageId", str)
 """The digest of the image's config JSON, ``sha256:`` included."""
-
-HostPath = NewType("HostPath", str)
-"""An absolute path in the host's mount namespace."""
-
-ContainerPath = NewType("ContainerPath", str)
-"""An absolute path as seen inside a container. Never opened as a plain string."""

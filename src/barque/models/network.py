@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from ipaddress import ip_address, ip_network
 
 import msgspec
 
@@ -31,7 +31,7 @@ DEFAULT_MTU = 1500
 WITH_PARENT = frozenset({"macvlan", "ipvlan"})
 """Drivers whose interfaces are made upon one of the host's."""
 
-GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
+GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 """How a network meets the outside; see docs/networks.md."""
 
 
@@ -88,9 +88,20 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     config_from: str = ""
     """The name of the network whose settings it took."""
 
-    def find_pool(self, version: int) -> IpamConfig | None:
-        """Return the subnet of IP ``version``, if the network has one."""
-        return next((pool for pool in self.ipam if pool.version == version), None)
+    def find_pool(self, version: int, address: str = "") -> IpamConfig | None:
+        """Return the subnet of IP ``version`` if the network has one: the first, or ``address``'s.
+
+        Raises ValueError where ``address`` is none.
+        """
+        return next(
+            (
+                pool
+                for pool in self.ipam
+                if pool.version == version
+                and (not address or ip_address(address) in ip_network(pool.subnet))
+            ),
+            None,
+        )
 
     @property
     def subnet(self) -> str:
@@ -181,7 +192,7 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         return [name for name in self.options.get(OPTION_TRUSTED, "").split(":") if name]
 
     def gateway_mode(self, version: int) -> str:
-        """Return the mode of IP ``version``: a GatewayMode."""
+        """Return the mode of IP ``version``: one of GATEWAY_MODES."""
         option = OPTION_GATEWAY_MODE_4 if version == 4 else OPTION_GATEWAY_MODE_6
         return self.options.get(option) or "nat"
 
@@ -190,9 +201,12 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
         inhibited = version == 4 and is_on(self.options, OPTION_INHIBIT_4, default=False)
         return self.gateway_mode(version) != "isolated" and not inhibited
 
-    def route_gateway(self, version: int) -> str:
-        """Return the default gateway of containers, "" if the network has no way out."""
-        pool = self.find_pool(version)
+    def route_gateway(self, version: int, address: str = "") -> str:
+        """Return the default gateway of the container that has ``address``.
+
+        Without: of those in the first subnet. "" if the network has no way out.
+        """
+        pool = self.find_pool(version, address)
         if pool is None or not self.leads_out:
             return ""
         if self.driver == "ipvlan" and self.link_mode != "l2":

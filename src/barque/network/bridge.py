@@ -20,7 +20,7 @@ from barque.kernel.netlink import (
     set_link,
 )
 from barque.network.config import AddressPool
-from barque.network.ipam import AnyAddress, AnyNetwork, choose_subnet, find_overlap
+from barque.network.ipam import AnyNetwork, choose_subnet, find_overlap
 
 _SYS_NET = Path("/proc/sys/net")
 _ATTEMPTS = 16
@@ -304,11 +304,6 @@ def _occupied(netlink: Netlink, index: int) -> list[AnyNetwork]:
         if address.ifindex != index
     ]
     return [network for network in networks if network.prefixlen]
-
-
-def host_networks(addresses: Iterable[AnyAddress]) -> list[AnyNetwork]:
-    """Return each address as a network of one."""
-    return [ip_network(address) for address in addresses]
 
 
 def _set_up(name: str, *, ipv6: bool) -> None:

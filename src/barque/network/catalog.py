@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Interface, IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -40,7 +41,6 @@ from barque.models.network import (
 )
 from barque.network import bridge, files, parents
 from barque.network.config import AddressPool, NetworkConfig
-from barque.network.containerfiles import read
 from barque.network.definition import (
     check_request,
     parse_pools,
@@ -48,6 +48,7 @@ from barque.network.definition import (
     wanted_versions,
 )
 from barque.network.endpoints import BRIDGE
+from barque.network.files import read
 from barque.network.ipam import (
     Addresses,
     AddressesExhausted,
@@ -63,6 +64,7 @@ HOST, NONE = "host", "none"
 _ID_BYTES = 32
 _LOCAL_PREFIX = 48
 _ATTEMPTS = 16
+_ANY_POOL = IpamConfig(subnet="", gateway="")
 
 _log = logging.getLogger("barque.network")
 
@@ -74,7 +76,7 @@ class Catalog:
         self._store = store
         self._config = config
         self._records = {record.name: record for record in store.list()}
-        self._addresses: dict[tuple[str, int], Addresses] = {}
+        self._addresses: dict[str, list[Addresses]] = {}
         self._held: dict[ContainerId, list[tuple[str, str]]] = {}
         """By container: (network id, address)."""
 
@@ -239,16 +241,17 @@ class Catalog:
             check_request(request, records)
         asked = parse_pools(request)
         if request.config_only:
-            return _configuration(request, list(asked.values()))
+            return _configuration(request, [pool for pools in asked.values() for pool in pools])
         driver = request.driver if request.driver in WITH_PARENT else "bridge"
         record = _new_record(request.name, driver)
         options = dict(request.options or {})
         enabled = wanted_versions(request)
-        pools = [
-            self._choose_pool(record, version, asked.get(version), options.get(OPTION_BRIDGE, ""))
-            for version in (4, 6)
-            if enabled[version]
-        ]
+        device = options.get(OPTION_BRIDGE, "")
+        pools: list[IpamConfig] = []
+        for version in (4, 6):
+            for one in asked.get(version, [_ANY_POOL]) if enabled[version] else ():
+                chosen = [ip_network(pool.subnet) for pool in pools]
+                pools.append(self._choose_pool(record, version, one, device, chosen))
         record = structs.replace(
             record,
             internal=request.internal,
@@ -264,13 +267,18 @@ class Catalog:
         return structs.replace(record, adopted=bridge.has_device(record.device))
 
     def _choose_pool(
-        self, record: NetworkRecord, version: int, asked: IpamConfig | None, device: str
+        self,
+        record: NetworkRecord,
+        version: int,
+        asked: IpamConfig,
+        device: str,
+        chosen: Sequence[AnyNetwork],
     ) -> IpamConfig:
-        if asked is None or not asked.subnet:
+        if not asked.subnet:
             subnet = self._pick(version)
             return IpamConfig(subnet=str(subnet), gateway=str(first_host(subnet)))
         wanted = ip_network(asked.subnet)
-        if find_overlap(wanted, self._subnets()) is not None:
+        if find_overlap(wanted, [*self._subnets(), *chosen]) is not None:
             raise PermissionDenied(
                 "invalid pool request: Pool overlaps with other one on this address space"
             )
@@ -331,8 +339,7 @@ class Catalog:
             )
         self._store.delete(record.id)
         self._records.pop(record.name, None)
-        for version in (4, 6):
-            self._addresses.pop((record.id, version), None)
+        self._addresses.pop(record.id, None)
 
     def _let_go_of_parent(self, record: NetworkRecord) -> None:
         """Remove a parent of our making, unless another network has it: then it is that one's."""
@@ -372,41 +379,36 @@ class Catalog:
     def _open_addresses(self, record: NetworkRecord, taken: Sequence[AnyAddress]) -> None:
         # Who has a parent is on a network where the host has an address, too.
         hosts = bridge.list_addresses() if record.parent else []
+        books = []
         for pool in record.ipam:
             reserved = [pool.gateway, *pool.auxiliary.values(), *hosts]
-            self._addresses[record.id, pool.version] = Addresses(
+            book = Addresses(
                 ip_network(pool.subnet),
                 ip_range=ip_network(pool.ip_range) if pool.ip_range else None,
                 reserved=[ip_address(address) for address in reserved if address],
-                taken=[address for address in taken if address.version == pool.version],
+                taken=[address for address in taken if address in ip_network(pool.subnet)],
             )
+            books.append(book)
+        self._addresses[record.id] = books
 
     def hold(
         self, holder: ContainerId, network: NetworkRecord, version: int, wanted: str = ""
     ) -> str:
-        """Take ``wanted``, or the next free address; recorded before it is returned.
+        """Take ``wanted``, or the next free address, of the first subnet that has one.
+
+        It is recorded before it is returned.
 
         Raises FailedPrecondition when none is free, InvalidArgument for one that is not in
         the subnet, PermissionDenied for one that is held.
         """
-        addresses = self._addresses.get((network.id, version))
-        if addresses is None:
+        books = [b for b in self._addresses.get(network.id, ()) if b.subnet.version == version]
+        if not books:
             raise FailedPrecondition(f"network {network.name} is not set up")
-        if wanted:
-            address = ip_address(wanted)
-            addresses.hold(address)
-        else:
-            try:
-                address = addresses.allocate()
-            except AddressesExhausted as error:
-                raise FailedPrecondition(
-                    f"failed to set up container networking: no available IPv{version} addresses "
-                    f"on this network's address pools: {network.name} ({network.id})"
-                ) from error
+        book, address = _take(books, network, ip_address(wanted) if wanted else None)
         try:
             self._store.add_address(network.id, str(address), holder)
         except BaseException:
-            addresses.free(address)
+            book.free(address)
             raise
         self._held.setdefault(holder, []).append((network.id, str(address)))
         return str(address)
@@ -420,8 +422,7 @@ class Catalog:
                 kept.append(entry)
                 continue
             self._store.delete_address(held_on, address)
-            book = self._addresses.get((held_on, 6 if ":" in address else 4))
-            if book is not None:
+            for book in self._addresses.get(held_on, ()):
                 book.free(ip_address(address))
         if kept:
             self._held[holder] = kept
@@ -433,6 +434,23 @@ class Catalog:
     def holders(self) -> frozenset[ContainerId]:
         """Return who holds an address."""
         return frozenset(self._held)
+
+
+def _take(
+    books: Sequence[Addresses], network: NetworkRecord, wanted: AnyAddress | None
+) -> tuple[Addresses, AnyAddress]:
+    """Take an address of one of the network's subnets, all of one IP version."""
+    for book in books:
+        if wanted is None:
+            with suppress(AddressesExhausted):
+                return book, book.allocate()
+        elif wanted in book.subnet:
+            book.hold(wanted)
+            return book, wanted
+    raise FailedPrecondition(
+        f"failed to set up container networking: no available IPv{books[0].subnet.version} "
+        f"addresses on this network's address pools: {network.name} ({network.id})"
+    )
 
 
 def _configuration(request: NetworkRequest, pools: Sequence[IpamConfig]) -> NetworkRecord:

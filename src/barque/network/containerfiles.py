@@ -19,10 +19,8 @@ from barque.network import files
 from barque.network.attachment import Attachment
 from barque.network.config import NetworkConfig
 from barque.network.endpoints import BRIDGE
+from barque.network.files import RESOLVER, read
 from barque.network.modes import CONTAINER_PREFIX, DEFAULT_MODES
-
-RESOLVER = "127.0.0.11"
-"""Where containers on networks of the user's own ask for names."""
 
 _FILE_MODE = 0o644
 _MOST_SHARERS = 32
@@ -102,8 +100,7 @@ class ContainerFiles:
             addresses=[
                 address
                 for endpoint in attachment.networks.values()
-                for address in (endpoint.ip_address, endpoint.global_ipv6_address)
-                if address
+                for address in endpoint.addresses
             ],
             hostname=hostname,
             domainname=record.config.domainname,
@@ -154,14 +151,6 @@ class ContainerFiles:
                 read("/etc/resolv.conf"), RESOLVER, servers=servers, search=search, options=options
             )
         return files.render_resolv_conf(host, servers=servers, search=search, options=options)
-
-
-def read(path: str | Path) -> str:
-    """Return a file's text; "" if there is no such file."""
-    try:
-        return Path(path).read_text(errors="surrogateescape")
-    except FileNotFoundError:
-        return ""
 
 
 def write(path: Path, content: str) -> None:

@@ -24,6 +24,7 @@ from barque.kernel.netlink import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from barque.models.api import Ipam, IpamPool, NetworkRequest
 from barque.models.network import (
     FALSE,
+    GATEWAY_MODES,
     OPTION_ADVERTISE_COUNT,
     OPTION_ADVERTISE_MS,
     OPTION_BRIDGE,
@@ -61,7 +62,6 @@ _KNOWN = frozenset({
     OPTION_ADVERTISE_COUNT, OPTION_ADVERTISE_MS,
 })  # fmt: skip
 _ACCEPTED_WITHOUT_EFFECT = "com.docker.network.generic"
-_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,14}")
 _PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,11}")
 
@@ -226,7 +226,7 @@ def _check_options(request: NetworkRequest) -> None:
     _check_mtu(options)
     for name in (OPTION_GATEWAY_MODE_4, OPTION_GATEWAY_MODE_6):
         mode = options.get(name, "")
-        if mode and mode not in _MODES:
+        if mode and mode not in GATEWAY_MODES:
             raise InvalidArgument(f"unknown gateway mode {mode}")
         if mode == "isolated" and not request.internal:
             raise InvalidArgument(
@@ -306,7 +306,7 @@ def _wants(field: bool | None, option: str, *, default: bool) -> bool:
     return option in TRUE if option else default
 
 
-def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
+def parse_pools(request: NetworkRequest) -> dict[int, list[IpamConfig]]:
     """Return the subnets asked for, by IP version; an empty ``subnet`` is to be chosen.
 
     IPv6 subnets are passed over when IPv6 is off. Raises InvalidArgument with all that is
@@ -314,7 +314,7 @@ def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
     """
     enabled = wanted_versions(request)
     wrong: list[str] = []
-    found: dict[int, IpamConfig] = {}
+    found: dict[int, list[IpamConfig]] = {}
     for pool in (request.ipam.config if request.ipam else None) or ():
         try:
             config = _parse_pool(pool, wrong)
@@ -326,12 +326,7 @@ def parse_pools(request: NetworkRequest) -> dict[int, IpamConfig]:
             continue
         if version in found and request.driver in {"", "bridge"}:
             raise PermissionDenied("bridge driver doesn't support multiple subnets")
-        if version in found:
-            raise NotImplementedHere(
-                f"more than one IPv{version} subnet for one network is not implemented in this "
-                "version of barque: make two networks"
-            )
-        found[version] = config
+        found.setdefault(version, []).append(config)
     if wrong:
         raise InvalidArgument("invalid network config:\n" + "\n".join(wrong))
     return found

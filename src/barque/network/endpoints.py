@@ -168,7 +168,7 @@ def list_ways(asked: Sequence[Asked]) -> list[Way]:
         for network, endpoint in asked:
             if network.name == name:
                 address = endpoint.ip_address if version == 4 else endpoint.global_ipv6_address
-                ways.append(Way(address, network.route_gateway(version)))
+                ways.append(Way(address, network.route_gateway(version, address)))
     return ways
 
 

@@ -1,10 +1,11 @@
-"""The contents of a container's /etc/hosts and /etc/resolv.conf. Pure functions."""
+"""The contents of a container's /etc/hosts and /etc/resolv.conf. Pure functions, but ``read``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 from barque.errors import InvalidArgument
 
@@ -12,6 +13,9 @@ HOST_GATEWAY = "host-gateway"
 """Word of --add-host for "the address at which the host is reached"."""
 
 SYSTEMD_STUB = "127.0.0.53"
+
+RESOLVER = "127.0.0.11"
+"""Where containers on networks of the user's own ask for names."""
 
 _LOCAL = (("127.0.0.1", "localhost"),)
 _LOCAL_V6 = (
@@ -157,6 +161,14 @@ def list_outer_nameservers(text: str) -> list[str]:
     asked = _EXTERNAL.search(text)
     words = asked[1].replace("host(", " ").replace(")", " ").split() if asked else ()
     return list(filter(_is_reachable, words)) or list(_FALLBACK)
+
+
+def read(path: str | Path) -> str:
+    """Return a file's text; "" if there is no such file."""
+    try:
+        return Path(path).read_text(errors="surrogateescape")
+    except FileNotFoundError:
+        return ""
 
 
 def list_nameservers(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from barque.network import files
-from barque.network.containerfiles import read
+from barque.network.files import read
 from barque.network.resolver import Upstream
 
 RESOLV_CONF = "/etc/resolv.conf"

@@ -45,6 +45,7 @@ class Addresses:
 
         ``taken`` addresses are held from the start.
         """
+        self.subnet = subnet
         self._make = IPv4Address if subnet.version == 4 else IPv6Address
         within = ip_range or subnet
         self._first = int(within.network_address)
@@ -77,8 +78,9 @@ class Addresses:
         self._taken.add(int(address))
 
     def free(self, address: AnyAddress) -> None:
-        """Give an address back; nothing happens if it is not held."""
-        self._taken.discard(int(address))
+        """Give an address back; nothing happens if it is not held, or not of this subnet."""
+        if address in self.subnet:
+            self._taken.discard(int(address))
 
 
 def choose_subnet(

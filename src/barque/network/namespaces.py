@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import threading
@@ -18,17 +19,20 @@ from typing import NamedTuple, TypeVar
 
 from barque.errors import KernelError
 from barque.kernel import nftables
+from barque.kernel.conntrack import forget_udp
 from barque.kernel.netlink import Netlink, delete_link, replace_default_route
 from barque.kernel.process import CLONE_NEWNET, setns, unshare
 from barque.models.launch import Interface
 from barque.models.network import WITH_PARENT
-from barque.network.containerfiles import RESOLVER
 from barque.network.endpoints import Way, next_interface
+from barque.network.files import RESOLVER
 from barque.runtime.network import configure
 
 _OWN = "/proc/thread-self/ns/net"
 _TABLE = "barque-names"
 _BACKLOG = 64
+
+_log = logging.getLogger("barque.network")
 
 T = TypeVar("T")
 
@@ -239,3 +243,12 @@ def _redirect(targets: list[tuple[int, int]]) -> None:
                 raise
             again = nftables.redirect_locally(_TABLE, address, 53, targets, replace=True)
             tables.batch(again, operation, _TABLE)
+            _forget_questions()
+
+
+def _forget_questions() -> None:
+    """Lead those to the new socket, too, who ask by one of their own again and again."""
+    try:
+        forget_udp({53})
+    except KernelError as error:
+        _log.warning("a program that asks for names all the while may get no answer: %s", error)

@@ -31,6 +31,7 @@ from barque.cgroups import cgroup_version, open_cgroup
 from barque.errors import InvalidArgument
 from barque.kernel import mount as km
 from barque.kernel import process as kp
+from barque.kernel.files import write_value
 from barque.kernel.procfs import write_proc
 from barque.models import oci
 from barque.models.launch import SHM_OF, ContainerLaunch, CopyUp
@@ -321,12 +322,8 @@ def join_cgroup(spec: oci.Spec) -> None:
 def set_clocks(process: str, offsets: dict[str, oci.TimeOffset]) -> None:
     """Set the clocks of the time namespace that ``process`` (a pid, or ``self``) has made."""
     for clock, offset in offsets.items():
-        path = f"/proc/{process}/timens_offsets"
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, f"{clock} {offset.secs} {offset.nanosecs}\n".encode())
-        finally:
-            os.close(fd)
+        line = f"{clock} {offset.secs} {offset.nanosecs}\n"
+        write_value(f"/proc/{process}/timens_offsets", line)
 
 
 def _enter_time() -> None:

@@ -11,6 +11,7 @@ import os
 import re
 
 from barque.errors import InvalidArgument, KernelError
+from barque.kernel.files import write_value
 from barque.kernel.netlink import (
     IFNAMSIZ,
     LOOPBACK,
@@ -189,11 +190,7 @@ def _write_sysctls(interface: Interface) -> None:
     for key, value in interface.sysctls:
         path = f"/proc/sys/net/{key.replace('IFNAME', interface.name)}"
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, value.encode())
-            finally:
-                os.close(fd)
+            write_value(path, value)
         except OSError as error:
             raise KernelError("write", error.errno or 0, path) from error
 
@@ -229,11 +226,7 @@ class _Ipv6Default:
         if disabled == self._disabled:
             return
         try:
-            fd = os.open(_DISABLE_IPV6, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, b"1" if disabled else b"0")
-            finally:
-                os.close(fd)
+            write_value(_DISABLE_IPV6, "1" if disabled else "0")
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return

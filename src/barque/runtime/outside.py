@@ -16,6 +16,7 @@ import signal
 
 from barque.errors import BarqueError, FailedPrecondition, KernelError
 from barque.kernel import process as kp
+from barque.kernel.files import write_value
 from barque.models import oci
 from barque.models.idmap import IdMap
 from barque.models.launch import ContainerLaunch, RootfsMount
@@ -193,11 +194,7 @@ def _set_oom_score(pid: int, score: int | None) -> list[str]:
         return []
     path = f"/proc/{pid}/oom_score_adj"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, str(score).encode())
-        finally:
-            os.close(fd)
+        write_value(path, str(score))
     except PermissionError:
         return [f"oom_score_adj is not lowered to {score}: we may not"]
     except OSError as error:

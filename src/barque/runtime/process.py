@@ -36,6 +36,7 @@ import stat
 from typing import NamedTuple, NoReturn, Protocol
 
 from barque.errors import InvalidArgument, KernelError
+from barque.kernel.files import write_value
 from barque.kernel.process import (
     close_from,
     die_with_parent,
@@ -150,11 +151,7 @@ def apply_rlimits(rlimits: list[oci.Rlimit], reporter: Reporter) -> None:
 def apply_oom_score(score: int, proc_fd: int, reporter: Reporter) -> None:
     """Write oom_score_adj through our own procfs; keep the engine's where it may not go lower."""
     try:
-        fd = os.open("self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc_fd)
-        try:
-            os.write(fd, str(score).encode())
-        finally:
-            os.close(fd)
+        write_value("self/oom_score_adj", str(score), dir_fd=proc_fd)
     except PermissionError:
         reporter.warn(f"oom_score_adj is not lowered to {score}: the engine may not")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from barque.errors import FailedPrecondition, InvalidArgument, KernelError
+from barque.kernel.files import write_value
 from barque.models import oci
 
 
@@ -133,11 +134,7 @@ class ClassOfService:
 
     def _write(self, path: str, line: str) -> None:
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, f"{line}\n".encode())
-            finally:
-                os.close(fd)
+            write_value(path, f"{line}\n")
         except OSError as error:
             what = f"write {line!r} to"
             raise KernelError(what, error.errno or 0, path, self._status()) from None

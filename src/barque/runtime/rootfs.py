@@ -20,7 +20,7 @@ import os
 import stat
 
 from barque.cgroups import cgroup_version, hierarchies
-from barque.errors import InvalidArgument, KernelError
+from barque.errors import FailedPrecondition, InvalidArgument, KernelError
 from barque.kernel import mount as km
 from barque.kernel.paths import open_in_root
 from barque.models.launch import RootfsMount
@@ -242,12 +242,25 @@ class Root:
         else:
             self._filesystem(step)
 
+    def _put(self, mount_fd: int, target_fd: int, where: str) -> None:
+        """Mount what is detached. Raises FailedPrecondition where the kernel is too old."""
+        try:
+            km.move_mount(mount_fd, target_fd, where)
+        except KernelError as error:
+            if not self._detached or error.errno != errno.EINVAL:
+                raise
+            raise FailedPrecondition(
+                "a container without a mount namespace of its own needs Linux 6.15, which puts "
+                f"mounts together outside of one; this is {os.uname().release}: let it have one (a "
+                'namespace of type "mount" without path)'
+            ) from None
+
     def _attach(self, mount_fd: int, target_fd: int, step: MountStep) -> None:
         self._keep_proc_whole(mount_fd, target_fd, step)
         # What is attached to a detached tree can be changed no more; elsewhere, kernels before
         # 6.15 want a mount attached before others are put on it.
         if not self._detached:
-            km.move_mount(mount_fd, target_fd, step.destination)
+            self._put(mount_fd, target_fd, step.destination)
         if step.propagation:
             km.set_attributes(
                 mount_fd,
@@ -256,7 +269,7 @@ class Root:
                 what=step.destination,
             )
         if self._detached:
-            km.move_mount(mount_fd, target_fd, step.destination)
+            self._put(mount_fd, target_fd, step.destination)
         os.close(target_fd)
         os.close(mount_fd)
 
@@ -353,18 +366,18 @@ class Root:
                 if where == mount_point and controller != name and "=" not in controller:
                     os.symlink(name, controller, dir_fd=tmpfs)
         if not self._detached:
-            km.move_mount(tmpfs, target_fd, step.destination)
+            self._put(tmpfs, target_fd, step.destination)
         for mount_point in dict.fromkeys(v1.values()):
             mount_fd = km.clone_tree(mount_point + cgroups_path)
             km.set_attributes(mount_fd, set_=step.set, what=mount_point)
             inner = os.open(os.path.basename(mount_point), os.O_PATH, dir_fd=tmpfs)
-            km.move_mount(mount_fd, inner, mount_point)
+            self._put(mount_fd, inner, mount_point)
             os.close(inner)
             os.close(mount_fd)
         if step.set & km.MOUNT_ATTR_RDONLY:
             km.set_attributes(tmpfs, set_=km.MOUNT_ATTR_RDONLY, what=step.destination)
         if self._detached:
-            km.move_mount(tmpfs, target_fd, step.destination)
+            self._put(tmpfs, target_fd, step.destination)
         os.close(tmpfs)
         os.close(target_fd)
 
@@ -399,7 +412,7 @@ class Root:
                 continue
             copy = km.clone_tree("", dir_fd=fd, recursive=True)
             km.set_attributes(copy, set_=km.MOUNT_ATTR_RDONLY, recursive=True, what=path)
-            km.move_mount(copy, fd, path)
+            self._put(copy, fd, path)
             os.close(copy)
             os.close(fd)
         self._mask(masked_paths, mount_label)
@@ -422,7 +435,7 @@ class Root:
                 cover = empty = km.new_filesystem("tmpfs", options, km.MOUNT_ATTR_RDONLY)
             else:
                 cover = km.clone_tree("", dir_fd=empty)
-            km.move_mount(cover, fd, path)
+            self._put(cover, fd, path)
             if cover != empty:
                 os.close(cover)
             os.close(fd)

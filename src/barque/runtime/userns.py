@@ -11,6 +11,7 @@ import signal
 
 from barque.errors import FailedPrecondition, InvalidArgument, KernelError
 from barque.kernel import process as kp
+from barque.kernel.files import write_value
 from barque.models import oci
 
 _MAX_LINES = 340  # user_namespaces(7)
@@ -41,11 +42,7 @@ def write_mappings(pid: int, uids: list[oci.IdMapping], gids: list[oci.IdMapping
         text = "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
         path = f"/proc/{pid}/{name}"
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, text.encode())
-            finally:
-                os.close(fd)
+            write_value(path, text)
         except OSError as error:
             hint = "these ids are not all ours to give" if error.errno == 1 else ""
             raise KernelError("write", error.errno or 0, path, hint) from None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
+from contextlib import suppress
 from json.encoder import encode_basestring
 
 import msgspec
@@ -52,8 +53,7 @@ def timestamp(time_ns: int) -> str:
 class LogFile:
     """One container's log. ``write`` never raises and never waits for anything but the disk.
 
-    What cannot be written (disk full) is lost, whole entries at a time, and counted in
-    ``lost_bytes``; the container goes on.
+    What cannot be written (disk full) is lost, whole entries at a time; the container goes on.
     """
 
     def __init__(self, target: LogTarget) -> None:
@@ -62,8 +62,6 @@ class LogFile:
         if target.attrs:
             self._attributes = b',"attrs":' + msgspec.json.encode(target.attrs)
         self._rest: dict[str, bytes] = {}
-        self.lost_bytes = 0
-        self.failed_rotations = 0
         self._compressor = 0
         self._open()
 
@@ -139,7 +137,6 @@ class LogFile:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            self.lost_bytes += len(data)
             self._cut_back()
             return
         self._size += len(data)
@@ -160,7 +157,7 @@ class LogFile:
         if self._compressor:  # it works on the names that are shifted now
             os.waitpid(self._compressor, 0)
             self._compressor = 0
-        try:
+        with suppress(OSError):
             self._close()
             suffix = ".gz" if self._target.compress else ""
             for number in range(keep - 2, 0, -1):
@@ -171,8 +168,6 @@ class LogFile:
                     self._compressor = _compress(f"{path}.1")
             else:
                 os.unlink(path)
-        except OSError:
-            self.failed_rotations += 1
         self._open()
 
     def _close(self) -> None:

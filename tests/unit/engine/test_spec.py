@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,10 +11,8 @@ from barque.engine.spec import (
     DEFAULT_PATH,
     build_exec,
     build_launch,
-    build_resources,
     cgroups_path,
     environment,
-    merge_image,
 )
 from barque.engine.validate import fill_defaults
 from barque.errors import InvalidArgument
@@ -24,16 +21,9 @@ from barque.models.api import ContainerConfig, DeviceMapping, HostConfig, Ulimit
 from barque.models.container import ContainerRecord, ExecRecord, MountPoint
 from barque.models.idmap import IdMap
 from barque.models.ids import ContainerId, ExecId
-from barque.models.image import Healthcheck, ImageConfig, RootFS, RunConfig
 from barque.models.launch import ContainerLaunch, CopyUp, RootfsMount, UserNames
 from barque.runtime.capabilities import DEFAULT, known
 from support.spec import make_facts, make_record
-
-
-def image(**config: Any) -> ImageConfig:
-    return ImageConfig(
-        architecture="amd64", os="linux", rootfs=RootFS(), config=RunConfig(**config)
-    )
 
 
 class Places(TypedDict):
@@ -86,73 +76,6 @@ def mounts(made: ContainerLaunch) -> dict[str, oci.Mount]:
     return found
 
 
-# -- merging -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("user", "of_image", "command"),
-    [
-        ({}, {"cmd": ["sh"]}, ["sh"]),
-        ({}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/e", "a"]),
-        ({"cmd": ["b"]}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/e", "b"]),
-        ({"cmd": "b c"}, {"cmd": ["a"]}, ["b c"]),
-        ({"entrypoint": ["/x"]}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/x"]),
-        ({"entrypoint": "/x", "cmd": ["b"]}, {"cmd": ["a"]}, ["/x", "b"]),
-        ({"entrypoint": [""], "cmd": ["b"]}, {"entrypoint": ["/e"]}, ["b"]),
-        ({"entrypoint": [], "cmd": ["b"]}, {"entrypoint": ["/e"]}, ["b"]),
-        ({"entrypoint": []}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["a"]),
-        ({"cmd": []}, {"entrypoint": ["/e"], "cmd": ["a"]}, ["/e", "a"]),
-    ],
-)
-def test_entrypoint_and_command(
-    user: dict[str, Any], of_image: dict[str, Any], command: list[str]
-) -> None:
-    merged = merge_image(ContainerConfig(**user), image(**of_image))
-    assert [merged.path, *merged.args] == command
-
-
-@pytest.mark.parametrize("user", [{}, {"entrypoint": [""]}, {"cmd": []}])
-def test_nothing_to_run(user: dict[str, Any]) -> None:
-    for of in (image(), None):
-        with pytest.raises(InvalidArgument, match=r"^no command specified$"):
-            merge_image(ContainerConfig(**user), of)
-
-
-def test_the_users_config_lies_over_the_images() -> None:
-    of_image = image(
-        user="app",
-        working_dir="/srv",
-        stop_signal="SIGINT",
-        env=["A=1", "B=2"],
-        labels={"x": "1", "y": "1"},
-        exposed_ports={"80/tcp": {}},
-        volumes={"/data": {}},
-        healthcheck=Healthcheck(test=["CMD", "x"], retries=5),
-    )
-    config = ContainerConfig(
-        cmd=["x"],
-        working_dir="/home",
-        env=["B=3", "C"],
-        labels={"y": "2"},
-        volumes={"/more": {}},
-        healthcheck=Healthcheck(interval=10**9),
-        image="demo:1",
-    )
-    before = msgspec.json.encode((config, of_image))
-    merged = merge_image(config, of_image).config
-    assert msgspec.json.encode((config, of_image)) == before
-    assert (merged.user, merged.working_dir, merged.stop_signal) == ("app", "/home", "SIGINT")
-    assert merged.env == ["B=3", "C", "A=1"]
-    assert merged.labels == {"x": "1", "y": "2"}
-    assert merged.exposed_ports == {"80/tcp": {}}
-    assert merged.volumes == {"/data": {}, "/more": {}}
-    assert merged.healthcheck == Healthcheck(test=["CMD", "x"], retries=5, interval=10**9)
-    assert merged.image == "demo:1"
-
-
-# -- environment ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("env", "tty", "extra", "expected"),
     [
@@ -169,9 +92,6 @@ def test_environment(
 ) -> None:
     config = ContainerConfig(hostname="box", env=env)
     assert environment(config, tty=tty, extra=extra) == expected
-
-
-# -- launching -----------------------------------------------------------------------------
 
 
 def test_a_plain_container() -> None:
@@ -446,32 +366,6 @@ def test_a_device_that_has_gone_is_told_at_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        (
-            {"memory": 100, "memory_swap": 200, "memory_reservation": 50, "memory_swappiness": 0},
-            {"memory": {"limit": 100, "swap": 200, "reservation": 50, "swappiness": 0}},
-        ),
-        ({"memory": 100, "memory_swap": -1}, {"memory": {"limit": 100, "swap": -1}}),
-        ({"memory_swap": -1}, {}),
-        ({"oom_kill_disable": True}, {"memory": {"disableOOMKiller": True}}),
-        ({"oom_kill_disable": False}, {}),
-        ({"nano_cpus": 1500000000}, {"cpu": {"quota": 150000, "period": 100000}}),
-        (
-            {"cpu_quota": 5, "cpu_period": 6, "cpu_shares": 7, "cpuset_cpus": "0"},
-            {"cpu": {"quota": 5, "period": 6, "shares": 7, "cpus": "0"}},
-        ),
-        ({"pids_limit": 0}, {}),
-        ({"pids_limit": -1}, {}),
-        ({"pids_limit": 9}, {"pids": {"limit": 9}}),
-        ({"blkio_weight": 10}, {"blockIO": {"weight": 10}}),
-    ],
-)
-def test_resources(host: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert msgspec.to_builtins(build_resources(HostConfig(**host))) == expected
-
-
-@pytest.mark.parametrize(
     ("parent", "path"),
     [
         ("", "/barque/c1"),
@@ -545,26 +439,6 @@ def test_an_exec_of_its_own_kind() -> None:
     plain = build_exec(container(), exec_record(), **PLACES)
     assert plain.process.capabilities == oci.Capabilities()
 
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to find a block device")
-def test_throttled_devices_are_found_by_number() -> None:
-    from barque.models.api import ThrottleDevice
-
-    block = next((p for p in Path("/dev").iterdir() if p.is_block_device()), None)
-    if block is None:
-        pytest.skip("needs a block device in /dev")
-    host = HostConfig(blkio_device_read_i_ops=[ThrottleDevice(path=str(block), rate=5)])
-    block_io = build_resources(host).block_io
-    assert block_io is not None
-    (limit,) = block_io.throttle_read_iops_device
-    assert (limit.major, limit.minor, limit.rate) == (
-        os.major(block.stat().st_rdev),
-        os.minor(block.stat().st_rdev),
-        5,
-    )
-
-
-# -- user namespaces -----------------------------------------------------------------------
 
 MAPPING = [oci.IdMapping(container_id=0, host_id=100000, size=65536)]
 IDS = IdMap(uids=MAPPING, gids=MAPPING)

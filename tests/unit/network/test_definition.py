@@ -119,14 +119,20 @@ def test_subnets() -> None:
         enable_ipv6=True,
     )
     found = parse_pools(request)
-    assert (found[4].gateway, found[4].ip_range, found[4].given) == (
-        "10.1.0.1",
-        "10.1.4.0/24",
-        True,
-    )
-    assert found[6].gateway == "fd00:1::99"
+    ((four,), (six,)) = found[4], found[6]
+    assert (four.gateway, four.ip_range, four.given) == ("10.1.0.1", "10.1.4.0/24", True)
+    assert six.gateway == "fd00:1::99"
     request.enable_ipv6 = False
     assert list(parse_pools(request)) == [4]
+
+
+def test_several_subnets_of_one_version() -> None:
+    several = [IpamPool(subnet="10.1.0.0/16"), IpamPool(subnet="10.2.0.0/16")]
+    request = pools(*several)
+    with pytest.raises(PermissionDenied, match="bridge driver doesn't support multiple subnets"):
+        parse_pools(request)
+    request.driver = "macvlan"
+    assert [pool.gateway for pool in parse_pools(request)[4]] == ["10.1.0.1", "10.2.0.1"]
 
 
 def test_versions() -> None:

@@ -42,7 +42,6 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAX_NAME = 255
 _KINDS = ("_blobs", "_manifests")
 """What keeps content."""
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 def check_name(name: str) -> str:
