@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from barque.cgroups import cgroup_version
 from barque.runtime.attributes import apparmor_enabled, selinux_enabled
 from support.bundle import PROGRAM, Runtime
 from support.namespaces import is_refused_without_own_mounts
@@ -456,7 +457,12 @@ def test_the_interpreter_is_a_sealed_copy(runtime: Runtime, tmp_path: Path) -> N
 def test_limits_are_changed(runtime: Runtime, tmp_path: Path) -> None:
     runtime.create("exec sleep 100", tmp_path / "log")
     runtime.call("update", "--pids-limit", "17", "--memory", "64m", "c1")
-    script = "cat /sys/fs/cgroup/pids*/pids.max /sys/fs/cgroup/memory*/memory.limit_in_bytes"
+    files = (
+        "pids*/pids.max /sys/fs/cgroup/memory*/memory.limit_in_bytes"
+        if cgroup_version() == 1
+        else "pids.max /sys/fs/cgroup/memory.max"
+    )
+    script = f"cat /sys/fs/cgroup/{files}"
     runtime.call("start", "c1")
     assert runtime.call("exec", "c1", "sh", "-c", script).split() == ["17", str(64 << 20)]
 
