@@ -18,6 +18,7 @@ from typing import Any
 import docker as docker_py
 import pytest
 
+from barque.cgroups import cgroup_version
 from support.engine import Engine
 from support.loop import losetup_is_here, open_loop_device
 from support.waiting import wait_until
@@ -189,6 +190,20 @@ def test_bytes_read_a_second(barqued: Engine, disk: str) -> None:
         repeat(lambda: 4 / transfer(barqued, id_, *read), 1.6, 2.4)
         blocks = stats(barqued, id_)["blkio_stats"]["io_service_bytes_recursive"]
         assert sum(entry["value"] for entry in blocks if entry["op"].lower() == "read") >= 8 * MIB
+
+
+@pytest.mark.skipif(cgroup_version() == 1, reason="version 1 lets any group hold processes")
+def test_execs_where_the_container_has_made_groups(barqued: Engine) -> None:
+    """As a systemd does: the first process goes into a group below, and limits others."""
+    group = "/sys/fs/cgroup"
+    script = (
+        f"mkdir {group}/inner; echo 1 > {group}/inner/cgroup.procs; "
+        f"echo +pids > {group}/cgroup.subtree_control; echo ready; exec sleep 600"
+    )
+    flags = ("--security-opt", "writable-cgroups=true")
+    with container(barqued, *flags, "busybox", "sh", "-c", script) as id_:
+        wait_until(lambda: barqued.docker("logs", id_) == "ready", "it has made its group")
+        assert barqued.docker("exec", id_, "cat", "/proc/self/cgroup") == "0::/inner"
 
 
 def test_cpus_that_may_be_used(barqued: Engine) -> None:

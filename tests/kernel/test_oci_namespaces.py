@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from barque.kernel import mount as km
 from support.bundle import Runtime
 from support.namespaces import holder, is_refused_without_own_mounts
 from support.waiting import wait_until
@@ -122,6 +123,51 @@ def test_an_id_mapped_bind_keeps_its_mapping(
     for kind in ("bounding", "effective", "permitted"):
         runtime.spec["process"]["capabilities"][kind].append("CAP_SYS_ADMIN")
     assert runtime.run(script) == (0, ["2000", "1000"])
+
+
+@pytest.mark.parametrize(
+    ("words", "owners"),
+    [
+        (["bind", "idmap"], ["2000"]),
+        (["bind", "ridmap"], ["2000"]),
+        (["rbind", "idmap"], ["2000", "1000"]),
+        (["rbind", "ridmap"], ["2000", "2000"]),
+    ],
+)
+def test_how_far_a_mapping_reaches(
+    runtime: Runtime, tmp_path: Path, words: list[str], owners: list[str]
+) -> None:
+    """The bind says which mounts come along, the mapping which of them are mapped."""
+    below = tmp_path / "shared/below"
+    below.mkdir(parents=True)
+    km.mount("inner", str(below), "tmpfs", 0, "")
+    try:
+        for directory in (below, below.parent):
+            (directory / "file").touch()
+            os.chown(directory / "file", 1000, 1000)
+        mapping = [{"containerID": 1000, "hostID": 2000, "size": 1}]
+        runtime.spec["mounts"].append(
+            {
+                "destination": "/shared",
+                "source": str(below.parent),
+                "options": words,
+                "uidMappings": mapping,
+                "gidMappings": mapping,
+            }
+        )
+        script = (
+            "stat -c %u /shared/file; test ! -e /shared/below/file || stat -c %u /shared/below/file"
+        )
+        assert runtime.run(script) == (0, owners)
+    finally:
+        km.umount(str(below), km.MNT_DETACH)
+
+
+def test_a_destination_may_be_relative_to_the_root(runtime: Runtime) -> None:
+    runtime.spec["mounts"].append(
+        {"destination": "some/where", "type": "tmpfs", "options": ["iversion"]}
+    )
+    assert runtime.run("grep -c ' /some/where ' /proc/self/mountinfo") == (0, ["1"])
 
 
 def test_a_mount_that_a_link_leads_into_proc(runtime: Runtime) -> None:

@@ -14,6 +14,8 @@ from barque.errors import InvalidArgument
 from barque.models.api import HostConfig
 
 MIN_MEMORY_BYTES = 6 << 20
+MIN_NANO_CPUS = 10**7
+"""A hundredth of a processor: the kernel gives no slices below 1 ms in 100."""
 
 
 _NO_WEIGHT_DEVICE = (
@@ -129,7 +131,7 @@ def _check_cpu(host: HostConfig, facts: HostFacts, warnings: list[str]) -> None:
             "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the "
             "cgroup is not mounted"
         )
-    if not 0 <= host.nano_cpus <= facts.cpus * 10**9:
+    if host.nano_cpus and not MIN_NANO_CPUS <= host.nano_cpus <= facts.cpus * 10**9:
         raise InvalidArgument(
             f"range of CPUs is from 0.01 to {facts.cpus}.00, as there are only {facts.cpus} "
             f"CPUs available"

@@ -223,6 +223,7 @@ def _bind(point: MountPoint, ids: IdMap | None) -> oci.Mount:
 
 def _mapped(bind: oci.Mount, ids: IdMap | None) -> oci.Mount:
     if ids is not None:
+        bind.options = [*bind.options, "ridmap"]
         bind.uid_mappings, bind.gid_mappings = ids.uids, ids.gids
     return bind
 

@@ -8,11 +8,12 @@ Source: runtime-spec config.md "Linux Process" and config-linux.md "Personality"
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import NamedTuple
 
 from barque.cgroups import lists
-from barque.errors import FailedPrecondition, InvalidArgument
+from barque.errors import FailedPrecondition, InvalidArgument, KernelError
 from barque.kernel import scheduling
 from barque.kernel.procfs import write_proc
 from barque.models import oci
@@ -92,13 +93,25 @@ class Attributes(NamedTuple):
     def apply_labels(self, proc_fd: int) -> None:
         """Say under which AppArmor profile and SELinux label execve shall run the program.
 
-        ``proc_fd`` is a procfs of our own. Raises as ``write_proc``.
+        ``proc_fd`` is a procfs of our own. Raises as ``write_proc``, KernelError from the write.
         """
-        if self.apparmor_profile:
-            profile = f"exec {self.apparmor_profile}"
-            write_proc(proc_fd, "thread-self/attr/apparmor/exec", profile)
-        if self.selinux_label:
-            write_proc(proc_fd, "thread-self/attr/exec", self.selinux_label)
+        if profile := self.apparmor_profile:
+            path = "thread-self/attr/apparmor/exec"
+            _write_label(proc_fd, path, f"exec {profile}", errno.ENOENT,
+                         f'AppArmor profile "{profile}" is not loaded on this host: load it with '
+                         "apparmor_parser, or choose another")  # fmt: skip
+        if label := self.selinux_label:
+            _write_label(proc_fd, "thread-self/attr/exec", label, errno.EINVAL,
+                         f'this host\'s policy has no such SELinux label as "{label}"')  # fmt: skip
+
+
+def _write_label(proc_fd: int, path: str, value: str, unknown: int, hint: str) -> None:
+    """Write a label; ``hint`` says what the error ``unknown`` means."""
+    try:
+        write_proc(proc_fd, path, value)
+    except OSError as error:
+        number = error.errno or 0
+        raise KernelError("write", number, path, hint if number == unknown else "") from None
 
 
 def plan_attributes(process: oci.Process, linux: oci.Linux | None) -> Attributes:
@@ -193,7 +206,7 @@ def parse_list(text: str, what: str) -> list[int]:
 def apparmor_enabled() -> bool:
     """Whether the kernel runs with AppArmor."""
     try:
-        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+        with open("/sys/module/apparmor/parameters/enabled", encoding="utf-8") as file:
             return file.read().startswith("Y")
     except OSError:
         return False

@@ -175,6 +175,13 @@ def mask(names: Iterable[str]) -> int:
     return bits
 
 
+def find_missing(capabilities: oci.Capabilities, available: int) -> list[str]:
+    """Return the names in any of the sets that nobody knows, or that are not ``available``."""
+    sets = (getattr(capabilities, name) for name in capabilities.__struct_fields__)
+    wanted = dict.fromkeys(name for names in sets for name in names)
+    return [name for name in wanted if not mask([name]) & available]
+
+
 def names_of(bits: int) -> list[str]:
     """Return the ``CAP_*`` names of a bit mask, by number."""
     return [name for number, name in enumerate(NAMES) if bits >> number & 1]

@@ -17,7 +17,7 @@ from barque.runtime.mounts import PROC_FILES, plain_path, plan_mounts, propagati
 from barque.runtime.network import check_devices
 from barque.runtime.process import rlimit_number
 from barque.runtime.resctrl import check_rdt, find_resctrl
-from barque.runtime.seccomp import plan_flags, plan_rules
+from barque.runtime.seccomp import notifies, plan_flags, plan_rules
 from barque.runtime.userns import check_mappings
 
 _IPC_SYSCTLS = frozenset(
@@ -25,6 +25,8 @@ _IPC_SYSCTLS = frozenset(
     for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
 _CLOCKS = frozenset({"monotonic", "boottime"})
+_SECOND_NS = 10**9
+_MAX_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
 
 
 def check_spec(spec: oci.Spec) -> None:
@@ -33,6 +35,8 @@ def check_spec(spec: oci.Spec) -> None:
     InvalidArgument, FailedPrecondition for what the host lacks, NotImplementedHere.
     """
     _check_version(spec.oci_version)
+    if "" in spec.annotations:
+        raise InvalidArgument("annotations: the empty string is no key")
     _check_namespaces(spec)
     _check_mounts(spec)
     _check_sysctls(spec)
@@ -46,11 +50,16 @@ def check_spec(spec: oci.Spec) -> None:
     if spec.linux.rootfs_propagation:
         propagation_flag(spec.linux.rootfs_propagation)
     if spec.linux.seccomp is not None:
-        plan_rules(spec.linux.seccomp)
-        plan_flags(spec.linux.seccomp.flags)
+        _check_seccomp(spec.linux.seccomp)
     if spec.linux.intel_rdt is not None:
         check_rdt(spec.linux.intel_rdt)
         find_resctrl()
+    for rule in spec.linux.resources.devices if spec.linux.resources else ():
+        if rule.type not in {"", "a", "b", "c"} or not set(rule.access) <= set("rwm"):
+            raise InvalidArgument(
+                f"resources.devices: type {rule.type!r} with access {rule.access!r}: give a, b or "
+                "c, and of r, w and m what is meant"
+            )
     check_devices(spec)
     if spec.linux.net_devices and any(
         ns.type == "network" and _is_ours(ns) for ns in spec.linux.namespaces
@@ -82,6 +91,8 @@ def _check_namespaces(spec: oci.Spec) -> None:
     for name, what in ((spec.hostname, "hostname"), (spec.domainname, "domainname")):
         if name and "uts" not in seen:
             raise InvalidArgument(f"unable to set {what} without a private UTS namespace")
+        if len(name.encode()) > _MAX_NAME_BYTES:
+            raise InvalidArgument(f"{what} {name!r} is longer than {_MAX_NAME_BYTES} bytes")
     linux = spec.linux
     joined = {ns.type for ns in linux.namespaces if ns.path}
     if linux.uid_mappings or linux.gid_mappings:
@@ -96,6 +107,11 @@ def _check_namespaces(spec: oci.Spec) -> None:
             raise InvalidArgument("time namespace offsets specified, but no time namespace")
         if unknown := linux.time_offsets.keys() - _CLOCKS:
             raise InvalidArgument(f"no such clock to offset: {', '.join(sorted(unknown))}")
+        for clock, offset in linux.time_offsets.items():
+            if not 0 <= offset.nanosecs < _SECOND_NS:
+                raise InvalidArgument(
+                    f"timeOffsets: {clock} nanosecs {offset.nanosecs} is not in 0 to 999999999"
+                )
 
 
 def _check_mounts(spec: oci.Spec) -> None:
@@ -125,6 +141,16 @@ def _check_sysctls(spec: oci.Spec) -> None:
             raise InvalidArgument(f'sysctl "{given}" is not in a separate kernel namespace')
 
 
+def _check_seccomp(seccomp: oci.Seccomp) -> None:
+    plan_rules(seccomp)
+    plan_flags(seccomp.flags)
+    if not seccomp.listener_path:
+        if notifies(seccomp):
+            raise InvalidArgument("seccomp listenerPath is needed with SCMP_ACT_NOTIFY")
+        if seccomp.listener_metadata:
+            raise InvalidArgument("seccomp listenerMetadata is for who listens: give listenerPath")
+
+
 def _is_ours(namespace: oci.Namespace) -> bool:
     """Whether joining it would be staying where we are: what is set there is the host's."""
     if not namespace.path:
@@ -144,6 +170,9 @@ def check_process(process: oci.Process, linux: oci.Linux | None) -> None:
         raise InvalidArgument("process.args is empty: there is nothing to run")
     if not process.cwd.startswith("/"):
         raise InvalidArgument(f"process.cwd {process.cwd!r} is not absolute")
+    umask = process.user.umask
+    if umask is not None and not 0 <= umask <= 0o777:
+        raise InvalidArgument(f"process.user.umask {umask} is not in 0 to {0o777}, which is 0777")
     seen: set[str] = set()
     for limit in process.rlimits:
         rlimit_number(limit)

@@ -75,13 +75,13 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     reporter.stage = "seccomp"
     bpf = find_filter(launch.seccomp, launch.seccomp_path)
     affinity = process.exec_cpu_affinity
-    if affinity and affinity.initial:
-        os.sched_setaffinity(0, parse_list(affinity.initial, "execCPUAffinity initial"))
+    if affinity:
+        _set_affinity(affinity.initial, "initial", reporter)
     reporter.stage = "cgroup"
     if launch.cgroups_path:
         _join(launch.cgroups_path, io.init_pidfd)
-    if affinity and affinity.final:
-        os.sched_setaffinity(0, parse_list(affinity.final, "execCPUAffinity final"))
+    if affinity:
+        _set_affinity(affinity.final, "final", reporter)
     reporter.stage = "limits"
     host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if process.oom_score_adj is not None:
@@ -124,6 +124,19 @@ def _run(launch: ExecLaunch, io: ExecIo) -> NoReturn:
     )
 
 
+def _set_affinity(cpus: str, which: str, reporter: Reporter) -> None:
+    if not cpus:
+        return
+    reporter.stage = "processors"
+    try:
+        os.sched_setaffinity(0, parse_list(cpus, f"execCPUAffinity {which}"))
+    except OSError as error:
+        raise KernelError(
+            "sched_setaffinity", error.errno or 0, cpus,
+            f"execCPUAffinity {which}: none of these processors is among those it may use",
+        ) from None  # fmt: skip
+
+
 def _enter(init_pidfd: int, flags: int) -> None:
     try:
         kp.setns(init_pidfd, flags)
@@ -150,7 +163,7 @@ def _join(path: str, init_pidfd: int) -> None:
 
 def _cgroup_of(pidfd: int) -> str:
     """The version 2 group of the process. To be called where /proc is the host's."""
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as file:
         pid = next((line[4:].strip() for line in file if line.startswith("Pid:")), "")
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
         return next((line[3:].rstrip("\n") for line in file if line.startswith("0::")), "")

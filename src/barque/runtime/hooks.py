@@ -32,8 +32,9 @@ def check_hooks(hooks: oci.Hooks | None) -> None:
     """Raise InvalidArgument for a hook that can never be run."""
     if hooks is None:
         return
-    for phase in hooks.__struct_fields__:
-        for hook in getattr(hooks, phase):
+    names = zip(hooks.__struct_encode_fields__, hooks.__struct_fields__, strict=True)
+    for phase, field in names:
+        for hook in getattr(hooks, field):
             if not hook.path.startswith("/"):
                 raise InvalidArgument(f"{phase} hook path {hook.path!r} is not absolute")
             if hook.timeout is not None and hook.timeout <= 0:

@@ -43,14 +43,17 @@ class Mapper:
         self._namespaces = [(own, own_fd)] if own_fd >= 0 else []
         self._lent = own_fd
 
-    def clone(self, path: str, mapping: IdMap, *, recursive: bool = False) -> int:
+    def clone(
+        self, path: str, mapping: IdMap, *, recursive: bool = False, below: bool = False
+    ) -> int:
         """The mount at ``path``, detached and mapped; the caller owns it.
 
+        ``recursive``: with the mounts below it, and ``below``: these mapped as well.
         Raises FailedPrecondition where its file system does not have that, KernelError.
         """
         fd = km.clone_tree(path, recursive=recursive)
         try:
-            km.set_id_mapping(fd, self._open(mapping), recursive=recursive, what=path)
+            km.set_id_mapping(fd, self._open(mapping), recursive=below, what=path)
         except KernelError as error:
             os.close(fd)
             if error.errno not in _NOT_MAPPABLE:

@@ -57,6 +57,8 @@ class MountStep(NamedTuple):
     uid_mappings: tuple[oci.IdMapping, ...] = ()
     gid_mappings: tuple[oci.IdMapping, ...] = ()
     """Owners as the bind shows them; empty shows them as they are."""
+    mapped_below: bool = False
+    """So do the mounts below it that come along."""
 
 
 _ATTRIBUTES: dict[str, tuple[int, int]] = {
@@ -86,11 +88,12 @@ _PROPAGATION = {
     "unbindable": MS_UNBINDABLE,
 }
 _SUPERBLOCK_FLAGS = frozenset(
-    {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion"}
+    {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"}
 )
 _UNLABELLED = frozenset({"proc", "sysfs", "mqueue"})
 """File systems whose files have labels of the policy's, one a kind: as with runc they keep them."""
-_WITHOUT_EFFECT = frozenset({"defaults", "loud", "silent", "noiversion", "remount"})
+_WITHOUT_EFFECT = frozenset({"defaults", "loud", "silent", "iversion", "noiversion", "remount"})
+"""``iversion``: file systems that count versions do so unasked; fsconfig(2) has no word for it."""
 OPTIONS = frozenset(
     {
         *_ATTRIBUTES,
@@ -137,7 +140,7 @@ def plan_mount(mount: oci.Mount, container: oci.Linux) -> MountStep:
     if not mount.destination.startswith("/"):
         raise InvalidArgument(f"mount destination {mount.destination!r} is not absolute")
     set_ = clear = recursive_set = recursive_clear = propagation = 0
-    propagation_recursive = recursive = copy_up = False
+    propagation_recursive = recursive = copy_up = mapped_below = False
     bind = mount.type == "bind"
     idmap = bool(mount.uid_mappings or mount.gid_mappings)
     options: list[str] = []
@@ -157,7 +160,7 @@ def plan_mount(mount: oci.Mount, container: oci.Linux) -> MountStep:
             propagation, propagation_recursive = propagation_flag(option)
         elif option in {"idmap", "ridmap"}:
             idmap = True
-            recursive = recursive or option == "ridmap"
+            mapped_below = mapped_below or option == "ridmap"
         elif option == "tmpcopyup":
             copy_up = True
         elif option in _SUPERBLOCK_FLAGS or option not in _WITHOUT_EFFECT:
@@ -189,6 +192,7 @@ def plan_mount(mount: oci.Mount, container: oci.Linux) -> MountStep:
         copy_up=copy_up,
         uid_mappings=uids,
         gid_mappings=gids,
+        mapped_below=mapped_below,
     )
 
 

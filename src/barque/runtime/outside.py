@@ -66,7 +66,7 @@ def _open_source(step: MountStep, mapper: Mapper) -> int:
     if not step.uid_mappings:
         return open_bind(step)
     mapping = IdMap(uids=[*step.uid_mappings], gids=[*step.gid_mappings])
-    return mapper.clone(step.source, mapping, recursive=step.recursive)
+    return mapper.clone(step.source, mapping, recursive=step.recursive, below=step.mapped_below)
 
 
 def _lay_ground(

@@ -99,6 +99,14 @@ class ClassOfService:
                     f"{line!r}: use another name, or change it beforehand"
                 )
 
+    def update(self, lines: list[str]) -> None:
+        """Change what the class may use; nothing of it is checked beforehand. Raises KernelError.
+
+        Who shares a class that was named has the new shares, too.
+        """
+        for line in lines:
+            self._write(f"{self._directory}/schemata", line)
+
     def join(self, pid: int) -> None:
         """Move a process, which has one thread, into the class. Raises KernelError."""
         for directory in (self._directory, self._monitor):

@@ -286,10 +286,16 @@ class Root:
                 recursive=True,
                 what=step.destination,
             )
-        if stat.S_ISDIR(os.fstat(mount_fd).st_mode):
-            target_fd = self.make_directory(step.destination)
-        else:
-            target_fd = self.make_file(step.destination)
+        is_directory = stat.S_ISDIR(os.fstat(mount_fd).st_mode)
+        try:
+            make = self.make_directory if is_directory else self.make_file
+            target_fd = make(step.destination)
+        except KernelError as error:
+            if error.errno == errno.ENOTDIR and is_directory:
+                raise _unlike(step, "directory") from None
+            raise
+        if not is_directory and stat.S_ISDIR(os.fstat(target_fd).st_mode):
+            raise _unlike(step, "file")
         self._attach(mount_fd, target_fd, step)
 
     def _filesystem(self, step: MountStep) -> None:
@@ -459,6 +465,15 @@ class Root:
             if error.errno in {errno.ENOENT, errno.ENOTDIR}:
                 return -1
             raise
+
+
+def _unlike(step: MountStep, kind: str) -> InvalidArgument:
+    there = "directory" if kind == "file" else "file"
+    return InvalidArgument(
+        f"not a directory: {step.source} is a {kind}, and {step.destination} is or leads through a "
+        f"{there}. Are you trying to mount a directory onto a file (or vice-versa)? Check if the "
+        "specified host path exists and is the expected type"
+    )
 
 
 def _context(label: str) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ _ACTIONS = {
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
 _NOTIFY = "SCMP_ACT_NOTIFY"
-_FLAG_NEW_LISTENER = 8
+_FLAG_NEW_LISTENER, _FLAG_WAIT_KILLABLE = 8, 32
 _WITH_DATA = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
 _PERMISSIVE = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"})
 _OPERATORS = {
@@ -57,7 +57,7 @@ _FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,  # the loading process has one thread
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0,  # only says how a listener waits
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": _FLAG_WAIT_KILLABLE,  # Linux 5.19
 }
 ACTIONS, OPERATORS, FLAGS = list(_ACTIONS), list(_OPERATORS), list(_FLAGS)
 """The names that profiles may use."""
@@ -121,6 +121,10 @@ def plan_rules(profile: oci.Seccomp) -> list[Rule]:
     rules = []
     for entry in profile.syscalls:
         action = _parse_action(entry.action, entry.errno_ret)
+        if not entry.names:
+            raise InvalidArgument(
+                f"seccomp profile: a rule with {entry.action} names no system call"
+            )
         if action == default:
             continue
         conditions = []
@@ -406,7 +410,7 @@ def load_filter(bpf: bytes, *, no_new_privileges: bool, with_listener: bool = Fa
     flags = _FLAG_NEW_LISTENER if with_listener else 0
     code, _, _, k = _INSTRUCTION.unpack_from(bpf)
     if code == _LD_IMM:
-        flags |= k
+        flags |= k if with_listener else k & ~_FLAG_WAIT_KILLABLE  # of how a listener is waited for
     program = _Program(len(bpf) // _INSTRUCTION.size, bpf)
     if no_new_privileges:
         check(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS")

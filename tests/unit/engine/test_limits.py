@@ -40,6 +40,10 @@ MIB = 1 << 20
             "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available",
         ),
         (
+            {"nano_cpus": 9 * 10**6},
+            "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available",
+        ),
+        (
             {"nano_cpus": -1},
             "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available",
         ),

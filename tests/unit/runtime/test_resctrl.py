@@ -50,6 +50,12 @@ def test_a_class_that_is_as_it_is_wanted(root: Path, line: str) -> None:
     assert (root / "gold").is_dir(), "it belongs to whoever named it"
 
 
+def test_shares_that_are_changed(root: Path) -> None:
+    service = ClassOfService(str(root), "c1", oci.IntelRdt(clos_id="gold"))
+    service.update(["MB:0=50"])
+    assert (root / "gold/schemata").read_text().startswith("MB:0=50\n")
+
+
 @pytest.mark.parametrize("line", ["L3:0=7f", "L3:2=7ff", "MB:0=10", "L2:0=7ff"])
 def test_a_class_that_is_another(root: Path, line: str) -> None:
     service = ClassOfService(str(root), "c1", oci.IntelRdt(clos_id="gold", schemata=[line]))

@@ -19,6 +19,7 @@ from barque.errors import BarqueError, Conflict, InvalidArgument
 from barque.kernel import process as kp
 from barque.models import oci
 from barque.models.launch import ContainerLaunch, RootfsMount
+from barque.runtime import capabilities
 from barque.runtime.attributes import selinux_enabled
 from barque.runtime.checks import check_spec
 from barque.runtime.command.console import check_console, hand_over
@@ -30,6 +31,7 @@ from barque.runtime.command.state import Container, Record, Store, class_of_serv
 from barque.runtime.gate import StartGate, make_gate
 from barque.runtime.hooks import allowance_s, run_hooks
 from barque.runtime.init import Ground, InitIo, Lifecycle, clone_flags, run_init
+from barque.runtime.mounts import plain_path
 from barque.runtime.outside import prepare, settle
 from barque.runtime.status import Reporter
 
@@ -88,7 +90,8 @@ def create(store: Store, id_: str, options: Options) -> tuple[Container, Process
     if not spec.root.path or not os.path.isdir(rootfs):
         raise InvalidArgument(f"root.path {rootfs!r} is not a directory")
     _drop_mount_label(spec.linux)
-    spec.linux.cgroups_path = f"/{spec.linux.cgroups_path.strip('/') or id_}"
+    group = plain_path(spec.linux.cgroups_path)  # ".." leads to no other hierarchy
+    spec.linux.cgroups_path = group if group != "/" else f"/{id_}"
     with ExitStack() as undo:
         store.reserve(id_)
         undo.callback(store.forget, id_)
@@ -138,6 +141,8 @@ def _undo(container: Container) -> None:
 def _make_absolute(spec: oci.Spec, bundle: str) -> None:
     """Sources of binds are relative to the bundle, destinations to the root."""
     for mount in spec.mounts:
+        if mount.destination:
+            mount.destination = os.path.join("/", mount.destination)
         if mount.type == "bind" or {"bind", "rbind"} & set(mount.options):
             mount.source = os.path.join(bundle, mount.source)
 
@@ -205,6 +210,21 @@ def open_namespaces(spec: oci.Spec) -> dict[str, int]:
     return joins
 
 
+def warn_of_capabilities(process: oci.Process | None, spec: oci.Spec) -> list[str]:
+    """What is to be said of capabilities that the process is not given.
+
+    In a user namespace of its own it may have any that the kernel knows.
+    """
+    if process is None or process.capabilities is None:
+        return []
+    inside = any(ns.type == "user" for ns in spec.linux.namespaces)
+    available = -1 if inside else capabilities.held().permitted
+    missing = capabilities.find_missing(process.capabilities, available)
+    if not missing:
+        return []
+    return [f"ignoring unknown or unavailable capabilities: {', '.join(missing)}"]
+
+
 class _Creation:
     """One container on its way."""
 
@@ -217,6 +237,7 @@ class _Creation:
         if (service := class_of_service(record)) is not None:
             service.check()
         self._joins = open_namespaces(self._spec)
+        self._missing = warn_of_capabilities(self._spec.process, self._spec)
         self._gate = make_gate(container.directory)
         self._launch = ContainerLaunch(
             spec=self._spec, rootfs=RootfsMount(type="bind", source=record.rootfs)
@@ -294,6 +315,7 @@ class _Creation:
         if (service := class_of_service(record)) is not None:
             service.create()
             service.join(process.pid)
+        process.warnings.extend(self._missing)
         record.pid, record.start_time = process.pid, start_time(process.pid)
         self.container.store.save(record)
         if self._options.pid_file:

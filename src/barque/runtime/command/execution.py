@@ -17,7 +17,12 @@ from barque.models.launch import ExecLaunch
 from barque.runtime.attributes import plan_attributes
 from barque.runtime.checks import check_process
 from barque.runtime.command.console import check_console, hand_over
-from barque.runtime.command.creation import check_preserved, preserved, write_pid_file
+from barque.runtime.command.creation import (
+    check_preserved,
+    preserved,
+    warn_of_capabilities,
+    write_pid_file,
+)
 from barque.runtime.command.filters import prepare_filter
 from barque.runtime.command.follow import Duties, Process, StartError, follow, spawn
 from barque.runtime.command.listener import send_listener
@@ -100,8 +105,10 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
     )
 
     attributes = plan_attributes(process, None)
+    missing = warn_of_capabilities(process, record.spec)
 
     def tell(started: Process) -> Process:
+        started.warnings.extend(missing)
         attributes.apply_rest(started.pid)
         if (service := class_of_service(record)) is not None:
             service.join(started.pid)

@@ -74,7 +74,7 @@ def _dispatch(arguments: _Arguments) -> int:
     # msgspec would load this where it is installed: a fifth of all that a command loads, to find
     # what typing has as well. None makes it an ImportError.
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    from barque.runtime.command.parser import build_parser  # noqa: PLC0415 - not before the seal
+    from barque.runtime.command.parser import ABSENT, build_parser  # noqa: PLC0415 - not before the seal
 
     parser = build_parser(sys.argv[1:])
     parser.parse_args(namespace=arguments)
@@ -90,6 +90,11 @@ def _dispatch(arguments: _Arguments) -> int:
     if arguments.command is None:
         parser.print_help()
         return 1
+    if arguments.command in ABSENT:
+        raise NotImplementedHere(
+            "containers are not saved to disk and brought back: end this one and start another, "
+            "or run it with runc or crun, built with CRIU"
+        )
     module, function = _COMMANDS[arguments.command]
     # importlib.import_module would import warnings and types first.
     found = __import__(f"barque.runtime.command.{module}", fromlist=(function,))
@@ -99,21 +104,11 @@ def _dispatch(arguments: _Arguments) -> int:
 
 def _report(arguments: _Arguments, message: str) -> int:
     """Tell of an error where the caller looks for it, in runc's shapes; the exit code for it."""
-    import json  # noqa: PLC0415 - only after a mistake
-    import time  # noqa: PLC0415 - the same
+    from barque.runtime.command.logfile import write_line  # noqa: PLC0415 - only after a mistake
 
     text = f"{arguments.command} failed: {message}" if arguments.command else message
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if arguments.log:
-        if arguments.log_format == "json":
-            line = json.dumps({"level": "error", "msg": text, "time": now})
-        else:
-            line = f"time={json.dumps(now)} level=error msg={json.dumps(text)}"
-        try:
-            with open(arguments.log, "a", encoding="utf-8", errors="backslashreplace") as log:
-                log.write(line + "\n")
-        except OSError as error:
-            text += f" ({arguments.log}: {os.strerror(error.errno or 0).lower()})"
+    if arguments.log and (why := write_line(arguments.log, arguments.log_format, "error", text)):
+        text += f" ({arguments.log}: {why})"
     os.write(2, f"barque-runtime: {text}\n".encode(errors="backslashreplace"))
     return 255 if arguments.command == "exec" else 1
 

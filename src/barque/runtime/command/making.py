@@ -18,6 +18,7 @@ from barque.models import oci
 from barque.runtime.command import control, creation, execution
 from barque.runtime.command.console import FORWARDED, Proxy
 from barque.runtime.command.follow import Process
+from barque.runtime.command.logfile import write_line
 from barque.runtime.command.state import Container, Store
 
 
@@ -26,7 +27,7 @@ def create(arguments: argparse.Namespace) -> int:
     _, process = creation.create(
         Store(arguments.root), arguments.id, _creation(arguments, detached=True)
     )
-    _warn(process)
+    _warn(arguments, process)
     return 0
 
 
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         become_subreaper()
     options = _creation(arguments, detached=arguments.detach)
     container, process = creation.create(Store(arguments.root), arguments.id, options)
-    _warn(process)
+    _warn(arguments, process)
     if not arguments.detach:
         _hold_signals()
     try:
@@ -67,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if not arguments.detach:
         _hold_signals()
     process = execution.execute(container, _process(container, arguments), options)
-    _warn(process)
+    _warn(arguments, process)
     return 0 if arguments.detach else _stay(process)
 
 
@@ -115,9 +116,12 @@ def _stay(process: Process) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _warn(process: Process) -> None:
+def _warn(arguments: argparse.Namespace, process: Process) -> None:
+    """Tell where engines look, if they have named a file: standard error is the container's."""
     for warning in process.warnings:
-        sys.stderr.write(f"barque-runtime: {warning}\n")
+        log = arguments.log
+        if not log or write_line(log, arguments.log_format, "warning", warning):
+            sys.stderr.write(f"barque-runtime: {warning}\n")
 
 
 def _process(container: Container, arguments: argparse.Namespace) -> oci.Process:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from barque.errors import InvalidArgument
 
 DEFAULT_ROOT = "/run/barque-runtime"
+ABSENT = ("checkpoint", "restore")
+"""Commands of runc's that are known to be missing."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,6 +39,9 @@ def build_parser(words: list[str]) -> argparse.ArgumentParser:
     for name in [name for name in _COMMANDS if name in words] or _COMMANDS:
         text, fill = _COMMANDS[name]
         fill(commands.add_parser(name, help=text))
+    for name in ABSENT:  # whatever options they are given, --help among them, they are refused
+        absent = commands.add_parser(name, prefix_chars="\0", add_help=False)
+        absent.add_argument("words", nargs="*")
     return parser
 
 
@@ -128,6 +133,8 @@ def _add_update(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, type=parse_size if "memory" in flag else int)
     parser.add_argument("--cpuset-cpus", default="")
     parser.add_argument("--cpuset-mems", default="")
+    parser.add_argument("--l3-cache-schema", default="", help="such as L3:0=f0;1=f")
+    parser.add_argument("--mem-bw-schema", default="", help="such as MB:0=20;1=70")
     parser.add_argument("id")
 
 
@@ -166,8 +173,11 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9
 
 
 def parse_size(text: str) -> int:
-    """Bytes: a number with k, m, g or t behind it, or -1."""
+    """Bytes: a number with k, m, g or t behind it, or -1. Raises InvalidArgument."""
     units = {"k": 10, "m": 20, "g": 30, "t": 40}
     word = text.lower().removesuffix("b").removesuffix("i")
     shift = units.get(word[-1:], 0)
-    return int(word[:-1] if shift else word) << shift
+    try:
+        return int(word[:-1] if shift else word) << shift
+    except ValueError:
+        raise InvalidArgument(f"{text!r} is not a size such as 64m, 1g or -1") from None

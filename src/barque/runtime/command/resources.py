@@ -8,9 +8,10 @@ import sys
 import msgspec
 
 from barque.cgroups import open_cgroup
-from barque.errors import Conflict, InvalidArgument
+from barque.errors import Conflict, FailedPrecondition, InvalidArgument
 from barque.models import oci
-from barque.runtime.command.state import Container
+from barque.runtime.command.state import Container, class_of_service
+from barque.runtime.resctrl import check_rdt
 
 
 def read_resources(arguments: argparse.Namespace) -> oci.Resources:
@@ -48,9 +49,29 @@ def read_resources(arguments: argparse.Namespace) -> oci.Resources:
     )
 
 
-def update(container: Container, resources: oci.Resources) -> None:
-    """Change the limits that are given. Raises Conflict, KernelError."""
+def read_shares(arguments: argparse.Namespace) -> oci.IntelRdt:
+    """What of caches and memory bandwidth the command line asks for. Raises InvalidArgument."""
+    rdt = oci.IntelRdt(
+        l3_cache_schema=arguments.l3_cache_schema, mem_bw_schema=arguments.mem_bw_schema
+    )
+    check_rdt(rdt)
+    return rdt
+
+
+def update(
+    container: Container, resources: oci.Resources, shares: oci.IntelRdt | None = None
+) -> None:
+    """Change the limits that are given. Raises Conflict, FailedPrecondition, KernelError."""
     if container.status in {"creating", "stopped"}:
         raise Conflict("container not running")
+    lines = [shares.l3_cache_schema, shares.mem_bw_schema] if shares else []
+    service = class_of_service(container.record) if any(lines) else None
+    if any(lines) and service is None:
+        raise FailedPrecondition(
+            "--l3-cache-schema and --mem-bw-schema: the container has no class of service of its "
+            "own, what it may use is everybody's: create it with intelRdt in its config.json"
+        )
     resources.devices = []  # as with runc: the container keeps those it was made with
     open_cgroup(container.record.cgroup).update(resources)
+    if service is not None:
+        service.update([line for line in lines if line])

@@ -30,7 +30,9 @@ def ps(arguments: argparse.Namespace) -> int:
 
 def update(arguments: argparse.Namespace) -> int:
     """``update``: other limits."""
-    resources.update(Store(arguments.root).get(arguments.id), resources.read_resources(arguments))
+    container = Store(arguments.root).get(arguments.id)
+    wanted, shares = resources.read_resources(arguments), resources.read_shares(arguments)
+    resources.update(container, wanted, shares)
     return 0
 
 
