@@ -131,7 +131,7 @@ def test_a_container_without_options(options: Options) -> None:
 
 def test_docker_refuses_the_same_calls(options: Options) -> None:
     output = options.run(
-        "unshare -U true; mkdir -p /mnt; mount -t tmpfs none /mnt; "
+        "exec 2>&1; unshare -U true; mkdir -p /mnt; mount -t tmpfs none /mnt; "
         "echo 1 > /proc/sys/kernel/panic; touch /sys/x; cat /proc/timer_list | wc -c"
     )
     assert output[0] == "unshare: unshare(0x10000000): Operation not permitted"
