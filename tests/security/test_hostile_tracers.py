@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support import tracer
+from support import lingerer, tracer
 from support.attackers import PYTHON, python_flags
 from support.engine import Engine, open_barqued
 from support.secret import SECRET, secret_environment
@@ -21,6 +22,7 @@ from support.wire import call, hijack
 
 TRACER = "/tracer.py"
 PTRACE = ("--cap-add", "SYS_PTRACE")
+REFUSES_DESCRIPTORS = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 16)
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -33,16 +35,24 @@ def weak(busybox_tar: Path) -> Iterator[Engine]:
         yield engine
 
 
-class Watched:
-    """A container with a tracer in it."""
+@pytest.fixture
+def weak_reports(busybox_tar: Path) -> Iterator[Engine]:
+    """An engine whose shims receive descriptors from whoever reports."""
+    program = engine_program("shims take descriptors")
+    with open_barqued(prefix="weak-", program=program) as engine:
+        engine.docker("import", str(busybox_tar), "busybox")
+        yield engine
 
-    def __init__(self, engine: Engine, secret: Path, *flags: str) -> None:
+
+class Traced:
+    """A container with a tracer in it, the Python ``file``, which says when it is ready."""
+
+    def __init__(self, engine: Engine, file: str, arguments: tuple[str, ...], *flags: str) -> None:
         self._engine = engine
-        secret.write_text(SECRET)
-        program = ("-v", f"{tracer.__file__}:{TRACER}:ro")
-        watch = (PYTHON, "-I", TRACER, str(secret), SECRET)
+        program = ("-v", f"{file}:{TRACER}:ro")
+        watch = (PYTHON, "-I", TRACER, *arguments)
         self.id = engine.docker("run", "-d", *flags, *program, *python_flags(), "busybox", *watch)
-        wait_until(lambda: "ready" in engine.docker("logs", self.id), "it watches")
+        wait_until(lambda: "ready" in self.said(), "it watches")
 
     def execute(self, command: list[str], **more: Any) -> str:
         """Exec, to the end; what the program said."""
@@ -52,14 +62,26 @@ class Watched:
         with hijack(self._engine.socket, f"/exec/{made['Id']}/start", start) as stream:
             return _read(stream).decode(errors="replace")
 
-    def found(self) -> tuple[int, list[dict[str, Any]]]:
-        """How many were caught before their program, and what was seen of any."""
-        lines = self._engine.docker("logs", self.id).splitlines()
-        early = [int(line.split()[1]) for line in lines if line.startswith("early")]
-        return max(early, default=0), [json.loads(line) for line in lines if line.startswith("{")]
+    def said(self) -> list[str]:
+        """The tracer's lines."""
+        return self._engine.docker("logs", self.id).splitlines()
 
     def remove(self) -> None:
         self._engine.docker("rm", "-f", self.id)
+
+
+class Watched(Traced):
+    """A container that looks at what comes up in it."""
+
+    def __init__(self, engine: Engine, secret: Path, *flags: str) -> None:
+        secret.write_text(SECRET)
+        super().__init__(engine, str(tracer.__file__), (str(secret), SECRET), *flags)
+
+    def found(self) -> tuple[int, list[dict[str, Any]]]:
+        """How many were caught before their program, and what was seen of any."""
+        lines = self.said()
+        early = [int(line.split()[1]) for line in lines if line.startswith("early")]
+        return max(early, default=0), [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def _read(stream: socket.socket) -> bytes:
@@ -147,6 +169,37 @@ for file in /proc/1/map_files/*; do
 done
 true
 """
+
+
+def stall(engine: Engine, *, tty: bool, enough: int) -> tuple[float, set[str]]:
+    """Exec beside who sends shims what they cannot let go of, until that was done ``enough`` times
+    or the shim stands still: the longest that an exec took, in seconds, and what came of it.
+    """
+    traced = Traced(engine, lingerer.__file__, (), *PTRACE)
+    took = 0.0
+    deadline = time.monotonic() + 60
+    while len(traced.said()) <= enough and took < lingerer.LINGER_S / 2:
+        assert time.monotonic() < deadline, "none was caught before its program"
+        before = time.monotonic()
+        traced.execute(["true"], Tty=tty)
+        took = max(took, time.monotonic() - before)
+    told = set(traced.said()) - {"ready"}
+    traced.remove()
+    return took, told
+
+
+@pytest.mark.skipif(not REFUSES_DESCRIPTORS, reason="needs SO_PASSRIGHTS (Linux 6.16)")
+@pytest.mark.parametrize("tty", [False, True], ids=["pipes", "terminal"])
+def test_tracers_send_shims_no_descriptors(engine: Engine, tty: bool) -> None:
+    took, told = stall(engine, tty=tty, enough=10)
+    assert told == {"EPERM"}
+    assert took < lingerer.LINGER_S / 2
+
+
+def test_shims_that_take_descriptors_stand_still(weak_reports: Engine) -> None:
+    took, told = stall(weak_reports, tty=False, enough=200)
+    assert "sent" in told
+    assert took > lingerer.LINGER_S / 2
 
 
 def open_libraries(engine: Engine) -> list[str]:

@@ -228,9 +228,20 @@ def _branch_at_once() -> None:
     _replace("barque.runtime.execs", "execute", without_branch)
 
 
-def _have_a_weak_spawner() -> None:
-    """For an engine: its spawner is weakened, too, where that concerns execs."""
-    weak = partial(start_spawner, "execs are branched off at once")
+def _take_any_descriptor() -> None:
+    """Of whoever reports."""
+
+    def make(real: Any) -> Any:
+        return lambda end, *, descriptors: real(end, descriptors=True)
+
+    for module in ("barque.kernel.seqpacket", "barque.runtime.reports"):
+        _replace(module, "refuse_descriptors", lambda _: lambda end: None)
+    _replace("barque.runtime.reports", "receive_from", make)
+
+
+def _have_a_weak_spawner(*names: str) -> None:
+    """For an engine: its spawner is weakened, too."""
+    weak = partial(start_spawner, *names)
     _replace("barque.shim.launcher", "start_spawner", lambda _: weak)
 
 
@@ -279,7 +290,11 @@ WEAKENINGS: dict[str, Callable[[], None]] = {
     "any sysctl passes": _let_any_sysctl_pass,
     "messages are logged as they come": _log_as_it_comes,
     "execs are branched off at once": _branch_at_once,
-    "execs of the spawner are weak": _have_a_weak_spawner,
+    "execs of the spawner are weak": partial(
+        _have_a_weak_spawner, "execs are branched off at once"
+    ),
+    "reports bring descriptors": _take_any_descriptor,
+    "shims take descriptors": partial(_have_a_weak_spawner, "reports bring descriptors"),
     "the interpreter is not sealed": _stay_unsealed,
 }
 

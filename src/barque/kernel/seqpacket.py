@@ -8,6 +8,7 @@ Source: unix(7), cmsg(3).
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import struct
 
@@ -19,7 +20,8 @@ MAX_FDS = 64
 _INT = struct.calcsize("i")
 _ANCILLARY = _socket.CMSG_SPACE(MAX_FDS * _INT)
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-_WITH_SENDER = _ANCILLARY + _socket.CMSG_SPACE(_UCRED.size)
+_SENDER = _socket.CMSG_SPACE(_UCRED.size)
+_SO_PASSRIGHTS = 83  # asm-generic/socket.h
 
 
 def pair() -> tuple[Socket, Socket]:
@@ -27,14 +29,33 @@ def pair() -> tuple[Socket, Socket]:
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
 
 
-def pair_with_senders() -> tuple[Socket, Socket]:
+def pair_with_senders(*, descriptors: bool) -> tuple[Socket, Socket]:
     """As ``pair``, and the kernel says who sent what the first receives; see ``receive_from``.
 
-    It does so from the beginning: what was sent before it is asked to has no sender.
+    It does so from the beginning: what was sent before it is asked to has no sender. Nor can
+    what was sent be refused any more: the first takes ``descriptors`` or, see
+    ``refuse_descriptors``, never any.
     """
     ours, theirs = pair()
     ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+    if not descriptors:
+        refuse_descriptors(ours)
     return ours, theirs
+
+
+def refuse_descriptors(end: Socket) -> None:
+    """Have whoever sends ``end`` a descriptor from now on fail with EPERM (Linux 6.16).
+
+    Who gets a descriptor has to let go of it, and that may wait for whoever made the file: a FUSE
+    file to be flushed, a socket to linger; one that is dropped for want of room, too. Kernels
+    before cannot refuse it: with no room in ``receive_from`` a file is not flushed there, but a
+    socket that lingers does so still. Source: net/core/scm.c, net/unix/af_unix.c.
+    """
+    try:
+        end.setsockopt(_socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
 
 
 def new() -> Socket:
@@ -93,13 +114,14 @@ def receive(end: Socket) -> tuple[bytes, list[int]]:
     return data, fds
 
 
-def receive_from(end: Socket) -> tuple[bytes, list[int], int]:
+def receive_from(end: Socket, *, descriptors: bool) -> tuple[bytes, list[int], int]:
     """As ``receive``, with the sender's pid, 0 where it is not in our PID namespace.
 
-    ``end`` is the first of ``pair_with_senders``. Who has CAP_SYS_ADMIN over a PID namespace may
-    give the pid of another process of that namespace for its own.
+    There is room for ``descriptors``, or for none. ``end`` is the first of ``pair_with_senders``.
+    Who has CAP_SYS_ADMIN over a PID namespace may give the pid of another process of that
+    namespace for its own.
     """
-    return _receive(end, _WITH_SENDER)
+    return _receive(end, _SENDER + _ANCILLARY if descriptors else _SENDER)
 
 
 def _receive(end: Socket, room: int) -> tuple[bytes, list[int], int]:

@@ -1,7 +1,8 @@
 """The maker's end of a process that is on its way to its program: what it tells, and the answers.
 
 See ``runtime.status`` for the messages. They are not trusted: who may trace a process of its
-container can speak in its name.
+container can speak in its name. Nor are descriptors taken then, which might not be let go of: only
+a terminal's, and that is answered, so that nobody is there before who could be traced.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import suppress
 
 import msgspec
 
-from barque.kernel.seqpacket import Socket, receive_from
+from barque.kernel.seqpacket import Socket, receive_from, refuse_descriptors
 from barque.runtime.status import (
     Branched,
     Created,
@@ -52,13 +53,15 @@ class Reports:
     ``waits``: it wants an answer to that (``go``).
     """
 
-    def __init__(self, end: Socket, answer: Callable[[Question], None]) -> None:
+    def __init__(self, end: Socket, answer: Callable[[Question], None], *, terminal: bool) -> None:
         """Takes ownership of ``end``, the first of ``pair_with_senders``.
 
-        ``answer`` does what is due when the process asks.
+        ``answer`` does what is due when the process asks. A ``terminal`` is awaited, which is the
+        only descriptor that comes: ``end`` was made to take some, or to take none.
         """
         self._end = end
         self._answer = answer
+        self._awaits_terminal = terminal
         self._taken = 0
         self.master = -1
         self.warnings: list[str] = []
@@ -77,7 +80,7 @@ class Reports:
         process waits still then.
         """
         try:
-            data, fds, sender = receive_from(self._end)
+            data, fds, sender = receive_from(self._end, descriptors=self._awaits_terminal)
         except ConnectionResetError:  # it has died with an answer unread
             return False
         try:
@@ -98,8 +101,11 @@ class Reports:
         match message:
             case None:
                 return False
-            case Pty() if fds and self.master < 0 and not self.branched:
+            case Pty() if fds and self._awaits_terminal:
                 self.master = fds.pop()
+                self._awaits_terminal = False
+                refuse_descriptors(self._end)
+                self.go()
             case Warning_(message=text):
                 if len(self.warnings) < _WARNINGS:
                     self.warnings.append(text[:_WARNING_LENGTH])

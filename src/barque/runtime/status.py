@@ -3,7 +3,8 @@
 ==========  =============================================  =========================
 message     when                                           the shim then
 ==========  =============================================  =========================
-Pty         the terminal exists; its master comes along    keeps the descriptor
+Pty         the terminal exists; its master comes along    keeps the descriptor; answers, and
+                                                           takes no further one
 Warning     something asked for could not be had           passes it to the engine
 Branched    an exec is in the PID namespace: the sender    takes it for the process; answers,
             is its process                                 if asked to, when the preparer is gone
@@ -40,7 +41,7 @@ from barque.kernel.seqpacket import Socket, send
 
 
 class Pty(msgspec.Struct, tag="pty"):
-    """The master of the container's terminal comes with this message."""
+    """The master of the container's terminal comes with this message. Wants an answer."""
 
 
 class Warning_(msgspec.Struct, tag="warning"):  # noqa: N801 - Warning is a builtin
@@ -116,8 +117,9 @@ class Reporter:
         self._end.close()
 
     def pty(self, master_fd: int) -> None:
-        """Hand over the terminal's master."""
+        """Hand over the terminal's master, and wait until it was taken. Leaves if nobody does."""
         send(self._end, _encode(Pty()), (master_fd,))
+        self._await_answer()
 
     def branched(self, *, waits: bool) -> None:
         """Tell that the caller is the process; with ``waits`` as ``ask``."""

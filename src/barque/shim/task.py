@@ -104,8 +104,8 @@ class Starting:
         kp.assert_single_thread()
         self._settle = settle
         self._pipes = None if streams.tty else make_pipes(streams, owner)
-        ours, theirs = pair_with_senders()
-        self._reports = Reports(ours, self._answer)
+        ours, theirs = pair_with_senders(descriptors=streams.tty)
+        self._reports = Reports(ours, self._answer, terminal=streams.tty)
         # Inherited: the process is never seen by those of its PID namespace in another state.
         kp.set_dumpable(dumpable=False)
         try:

@@ -253,8 +253,12 @@ class _Creation:
         kept = preserved(self._options.preserve_fds + listening)
         self._netns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         flags = clone_flags(spec, self._joins)
+        terminal = spec.process is not None and spec.process.terminal
         pid, pidfd, status = spawn(
-            flags, self._joins, lambda reporter: self._init(reporter, ground, binds, kept)
+            flags,
+            self._joins,
+            lambda reporter: self._init(reporter, ground, binds, kept),
+            terminal=terminal,
         )
         for fd in (self._gate, self._netns, *self._joins.values(), *binds.values()):
             os.close(fd)
@@ -262,7 +266,10 @@ class _Creation:
             os.close(ground.rootfs)
         duties = Duties(self._on_unmapped, self._on_mounted, self._on_listener, self._on_created)
         hooks_s = allowance_s(self._hooks.create_container)
-        return self.container, follow(pid, pidfd, status, duties, to_gate=True, hooks_s=hooks_s)
+        process = follow(
+            pid, pidfd, status, duties, terminal=terminal, to_gate=True, hooks_s=hooks_s
+        )
+        return self.container, process
 
     def _init(
         self,

@@ -129,9 +129,9 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
             gate = ExecGate(reporter)
             run_exec(lambda: launch, ExecIo(reporter, stdio, init.pidfd, console, kept, gate))
 
-        pid, pidfd, reports = spawn(0, {}, child)
+        pid, pidfd, reports = spawn(0, {}, child, terminal=process.terminal)
         duties = Duties(_asks_nothing, _asks_nothing, pass_on, tell)
-        return follow(pid, pidfd, reports, duties, branches=True)
+        return follow(pid, pidfd, reports, duties, terminal=process.terminal, branches=True)
 
 
 def _differs(pid: int, kind: str) -> bool:

@@ -57,15 +57,18 @@ class Process(NamedTuple):
     warnings: list[str]
 
 
-def spawn(flags: int, joins: dict[str, int], child: Child) -> tuple[int, int, Socket]:
+def spawn(
+    flags: int, joins: dict[str, int], child: Child, *, terminal: bool
+) -> tuple[int, int, Socket]:
     """Clone a child that runs ``child`` and does not return: its pid, pidfd and reports.
 
-    ``joins`` may have ``user`` and ``pid``: descriptors of what it is to be born into.
+    ``joins`` may have ``user`` and ``pid``: descriptors of what it is to be born into. It reports
+    a ``terminal``.
     """
     kp.assert_single_thread()
     last_cap()  # read once and kept
     kp.set_dumpable(dumpable=False)  # inherited: nobody in the container sees our memory
-    ours, theirs = pair_with_senders()
+    ours, theirs = pair_with_senders(descriptors=terminal)
 
     def run() -> NoReturn:
         try:
@@ -94,11 +97,14 @@ def follow(
     status: Socket,
     duties: Duties,
     *,
+    terminal: bool,
     to_gate: bool = False,
     branches: bool = False,
     hooks_s: float = 0.0,
 ) -> Process:
     """Follow the child to its program, or ``to_gate``. Raises StartError, or what a duty raises.
+
+    ``terminal`` as for ``spawn``.
 
     The child of an exec is its preparer: it ``branches``, and the process is another child of ours,
     which alone has anything to ask.
@@ -124,7 +130,7 @@ def follow(
                 reports.master = process.master
                 created = True
 
-    reports = Reports(status, answer)
+    reports = Reports(status, answer, terminal=terminal)
     try:
         while not (created and to_gate):
             _await(reports, _TIMEOUT_S + hooks_s)
