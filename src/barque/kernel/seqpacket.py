@@ -8,6 +8,7 @@ Source: unix(7), cmsg(3).
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import struct
 
@@ -19,7 +20,8 @@ MAX_FDS = 64
 _INT = struct.calcsize("i")
 _ANCILLARY = _socket.CMSG_SPACE(MAX_FDS * _INT)
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-_WITH_SENDER = _ANCILLARY + _socket.CMSG_SPACE(_UCRED.size)
+_SENDER = _socket.CMSG_SPACE(_UCRED.size)
+_SO_PASSRIGHTS = 83
 
 
 def pair() -> tuple[Socket, Socket]:
@@ -35,6 +37,18 @@ def pair_with_senders() -> tuple[Socket, Socket]:
     ours, theirs = pair()
     ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
     return ours, theirs
+
+
+def refuse_descriptors(end: Socket) -> None:
+    """Let nobody send ``end`` descriptors any more: who tries fails, from Linux 6.16 on.
+
+    Closing a stranger's descriptor may block.
+    """
+    try:
+        end.setsockopt(_socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
 
 
 def new() -> Socket:
@@ -93,13 +107,16 @@ def receive(end: Socket) -> tuple[bytes, list[int]]:
     return data, fds
 
 
-def receive_from(end: Socket) -> tuple[bytes, list[int], int]:
+def receive_from(end: Socket, *, descriptors: bool) -> tuple[bytes, list[int], int]:
     """As ``receive``, with the sender's pid, 0 where it is not in our PID namespace.
+
+    Without ``descriptors`` there is no room for any: the kernel drops them, of which those that
+    would not be closed at once (a file whose file system has to hear of it) never become ours.
 
     ``end`` is the first of ``pair_with_senders``. Who has CAP_SYS_ADMIN over a PID namespace may
     give the pid of another process of that namespace for its own.
     """
-    return _receive(end, _WITH_SENDER)
+    return _receive(end, _SENDER + (_ANCILLARY if descriptors else 0))
 
 
 def _receive(end: Socket, room: int) -> tuple[bytes, list[int], int]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from barque.kernel.seqpacket import Socket, receive_from
+from barque.kernel.seqpacket import Socket, receive_from, refuse_descriptors
 from barque.runtime.status import (
     Branched,
     Created,
@@ -52,13 +52,17 @@ class Reports:
     ``waits``: it wants an answer to that (``go``).
     """
 
-    def __init__(self, end: Socket, answer: Callable[[Question], None]) -> None:
+    def __init__(self, end: Socket, answer: Callable[[Question], None], *, terminal: bool) -> None:
         """Takes ownership of ``end``, the first of ``pair_with_senders``.
 
-        ``answer`` does what is due when the process asks.
+        ``answer`` does what is due when the process asks. With ``terminal`` a descriptor of one is
+        to come; no other is taken, so that nobody has us close what cannot be closed.
         """
         self._end = end
         self._answer = answer
+        self._awaits_terminal = terminal
+        if not terminal:
+            refuse_descriptors(end)
         self._taken = 0
         self.master = -1
         self.warnings: list[str] = []
@@ -77,7 +81,7 @@ class Reports:
         process waits still then.
         """
         try:
-            data, fds, sender = receive_from(self._end)
+            data, fds, sender = receive_from(self._end, descriptors=self._awaits_terminal)
         except ConnectionResetError:  # it has died with an answer unread
             return False
         try:
@@ -98,8 +102,10 @@ class Reports:
         match message:
             case None:
                 return False
-            case Pty() if fds and self.master < 0 and not self.branched:
+            case Pty() if fds and self._awaits_terminal and not self.branched:
                 self.master = fds.pop()
+                self._awaits_terminal = False
+                refuse_descriptors(self._end)
             case Warning_(message=text):
                 if len(self.warnings) < _WARNINGS:
                     self.warnings.append(text[:_WARNING_LENGTH])

@@ -105,7 +105,7 @@ class Starting:
         self._settle = settle
         self._pipes = None if streams.tty else make_pipes(streams, owner)
         ours, theirs = pair_with_senders()
-        self._reports = Reports(ours, self._answer)
+        self._reports = Reports(ours, self._answer, terminal=streams.tty)
         # Inherited: the process is never seen by those of its PID namespace in another state.
         kp.set_dumpable(dumpable=False)
         try:

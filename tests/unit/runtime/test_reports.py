@@ -16,10 +16,10 @@ from barque.runtime.status import Created, Failure, Reporter
 class Ends:
     """Both ends, and what was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, terminal: bool = True) -> None:
         ours, self.theirs = pair_with_senders()
         self.asked: list[Question] = []
-        self.reports = Reports(ours, self.asked.append)
+        self.reports = Reports(ours, self.asked.append, terminal=terminal)
         self.reporter = Reporter(self.theirs)
 
     def close(self) -> None:
@@ -39,8 +39,12 @@ def ends() -> Iterator[Ends]:
 
 
 def send_with_descriptor(end: Socket, data: bytes) -> None:
+    """Where the kernel refuses the descriptor, the message goes without."""
     reads, writes = os.pipe()
-    send(end, data, (reads, writes))
+    try:
+        send(end, data, (reads, writes))
+    except PermissionError:
+        os.write(end.fileno(), data)
     os.close(reads)
     os.close(writes)
 
@@ -116,6 +120,29 @@ def test_one_terminal_is_kept(ends: Ends) -> None:
     assert ends.reports.take()
     assert ends.reports.master >= 0
     assert not ends.reports.take()
+
+
+def test_without_a_terminal_no_descriptor_is_taken() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    ends = Ends(terminal=False)
+    send_with_descriptor(ends.theirs, b'{"type":"warning","message":"x"}')
+    assert ends.reports.take(), "it is heard all the same"
+    send_with_descriptor(ends.theirs, b'{"type":"pty"}')
+    assert not ends.reports.take()
+    assert ends.reports.failure is not None
+    assert ends.reports.master < 0
+    ends.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (6, 16), reason="needs Linux 6.16"
+)
+def test_the_kernel_refuses_descriptors_that_nobody_wants() -> None:
+    ends = Ends(terminal=False)
+    with pytest.raises(PermissionError):
+        send(ends.theirs, b"x", (0,))
+    ends.close()
 
 
 def test_a_terminal_that_does_not_come_along_ends_it(ends: Ends) -> None:

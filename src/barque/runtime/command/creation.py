@@ -262,7 +262,11 @@ class _Creation:
             os.close(ground.rootfs)
         duties = Duties(self._on_unmapped, self._on_mounted, self._on_listener, self._on_created)
         hooks_s = allowance_s(self._hooks.create_container)
-        return self.container, follow(pid, pidfd, status, duties, to_gate=True, hooks_s=hooks_s)
+        terminal = spec.process is not None and spec.process.terminal
+        process = follow(
+            pid, pidfd, status, duties, terminal=terminal, to_gate=True, hooks_s=hooks_s
+        )
+        return self.container, process
 
     def _init(
         self,

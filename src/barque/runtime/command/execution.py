@@ -131,7 +131,7 @@ def execute(container: Container, process: oci.Process, options: Options) -> Pro
 
         pid, pidfd, reports = spawn(0, {}, child)
         duties = Duties(_asks_nothing, _asks_nothing, pass_on, tell)
-        return follow(pid, pidfd, reports, duties, branches=True)
+        return follow(pid, pidfd, reports, duties, terminal=process.terminal, branches=True)
 
 
 def _differs(pid: int, kind: str) -> bool:

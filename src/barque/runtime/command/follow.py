@@ -94,11 +94,14 @@ def follow(
     status: Socket,
     duties: Duties,
     *,
+    terminal: bool,
     to_gate: bool = False,
     branches: bool = False,
     hooks_s: float = 0.0,
 ) -> Process:
     """Follow the child to its program, or ``to_gate``. Raises StartError, or what a duty raises.
+
+    ``terminal``: it makes one, and hands it over.
 
     The child of an exec is its preparer: it ``branches``, and the process is another child of ours,
     which alone has anything to ask.
@@ -124,7 +127,7 @@ def follow(
                 reports.master = process.master
                 created = True
 
-    reports = Reports(status, answer)
+    reports = Reports(status, answer, terminal=terminal)
     try:
         while not (created and to_gate):
             _await(reports, _TIMEOUT_S + hooks_s)
