@@ -10,6 +10,7 @@ import pytest
 
 from support.engine import Engine
 from support.terminal import Terminal
+from support.waiting import wait_until
 
 PROMPT = r"# (\x1b\[6n)?"
 
@@ -25,8 +26,18 @@ def _state(engine: Engine, container: str) -> str:
 def _expect_size(terminal: Terminal, size: str) -> None:
     """The command line sends a size a moment after the start, or after a change."""
     terminal.type(f'until [ "$(stty size)" = "{size}" ]; do sleep 0.05; done; echo it is $((1))\n')
-    terminal.expect(r"it is 1\r\n")
+    wait_until(lambda: _comes_after_a_signal(terminal, r"it is 1\r\n"), "the size arrives")
     terminal.expect(PROMPT)
+
+
+def _comes_after_a_signal(terminal: Terminal, pattern: str) -> bool:
+    """The command line may not have listened to the first one yet."""
+    terminal.signal(signal.SIGWINCH)
+    try:
+        terminal.expect(pattern, 0.5)
+    except AssertionError:
+        return False
+    return True
 
 
 def _interrupt_what_runs(terminal: Terminal) -> None:
