@@ -75,11 +75,12 @@ def repeat(measure: Callable[[], float], low: float, high: float) -> None:
 
 
 def test_cpus(barqued: Engine) -> None:
-    with container(barqued, "--cpus", "0.5", "busybox", *BUSY) as id_:
-        repeat(lambda: measure_cpu(barqued, id_)[0], 0.45, 0.55)
+    """With so little that a machine that has much to do gives it, too."""
+    with container(barqued, "--cpus", "0.05", "busybox", *BUSY) as id_:
+        repeat(lambda: measure_cpu(barqued, id_)[0], 0.045, 0.055)
         assert stats(barqued, id_)["cpu_stats"]["throttling_data"]["throttled_periods"] > 0
-        barqued.docker("update", "--cpus", "0.2", id_)
-        repeat(lambda: measure_cpu(barqued, id_)[0], 0.18, 0.22)
+        barqued.docker("update", "--cpus", "0.03", id_)
+        repeat(lambda: measure_cpu(barqued, id_)[0], 0.027, 0.033)
 
 
 def test_shares_divide_a_processor(barqued: Engine) -> None:
