@@ -78,10 +78,11 @@ def test_threads_end_when_the_file_system_is_gone(barqued: Engine, tmp_path: Pat
         command = ("--name", "holds", "-v", f"{tmp_path}:/dead", "busybox", "sleep", "600")
         barqued.docker("run", "-d", *command)
         served.silence()
+        idle = count_threads(barqued)
         client = subprocess.Popen(
             ["docker", "cp", "holds:/dead/file", "-"], env=barqued.client_environment()
         )
-        time.sleep(1)
+        wait_until(lambda: count_threads(barqued) > idle, "a thread hangs")
         client.kill()
         client.wait()
     wait_until(lambda: count_threads(barqued) <= before + 1, "no thread hangs any more")
@@ -92,6 +93,7 @@ def test_create_on_what_does_not_answer(
     barqued: Engine, dead: SilentFileSystem, tmp_path: Path
 ) -> None:
     dead.silence()
+    idle = count_threads(barqued)
     asking = [
         subprocess.Popen(
             ["docker", "create", *mount, "busybox"],
@@ -104,7 +106,7 @@ def test_create_on_what_does_not_answer(
             ("--mount", f"type=bind,src={tmp_path}/old,dst=/x"),
         )
     ]
-    time.sleep(0.5)
+    wait_until(lambda: count_threads(barqued) >= idle + len(asking), "both hang")
     assert_lively(barqued)
     for client in asking:
         assert b"has not answered for 20 s" in client.communicate(timeout=60)[0]

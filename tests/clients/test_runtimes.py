@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -171,31 +170,19 @@ def test_terminals(engine: Engine) -> None:
     command = ["docker", "exec", "-it", "c1", "sh"]
     with Terminal(command, environment, rows=31, columns=97) as terminal:
         terminal.expect("# ")
-        terminal.type("stty size\n")
-        terminal.expect("31 97")
+        terminal.expect_size(31, 97)
+        terminal.expect("# ")
         terminal.resize(40, 80)
-        wait_until(lambda: _asks_for_size(terminal, "40 80"), "the new size arrives")
+        terminal.expect_size(40, 80)
+        terminal.expect("# ")
         terminal.type("exit 5\n")
-        terminal.process.wait(15)
-        assert terminal.process.returncode == 5
+        assert terminal.wait() == 5
     with Terminal(["docker", "run", "--rm", "-it", "busybox"], environment) as terminal:
         terminal.expect("# ")
         terminal.type("tty\n")
         terminal.expect("/dev/pts/0")
         terminal.type("exit 6\n")
-        terminal.process.wait(15)
-        assert terminal.process.returncode == 6
-
-
-def _asks_for_size(terminal: Terminal, size: str) -> bool:
-    """Also tell the command line again, which may not have listened yet."""
-    terminal.process.send_signal(signal.SIGWINCH)
-    terminal.type("stty size\n")
-    try:
-        terminal.expect(size, 0.5)
-    except AssertionError:
-        return False
-    return True
+        assert terminal.wait() == 6
 
 
 def test_limits(engine: Engine) -> None:

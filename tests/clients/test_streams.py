@@ -75,7 +75,8 @@ def test_a_follower_that_leaves_is_forgotten(barqued: Engine) -> None:
     with subprocess.Popen(
         ["docker", "logs", "-f", "c1"], stdout=subprocess.PIPE, env=barqued.client_environment()
     ) as follower:
-        time.sleep(0.5)
+        assert follower.stdout
+        assert follower.stdout.read(2) == b"x\n", "it follows"
         follower.kill()
     begin = time.monotonic()
     barqued.docker("rm", "-f", "c1")

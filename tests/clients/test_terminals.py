@@ -22,13 +22,6 @@ def _state(engine: Engine, container: str) -> str:
     return engine.docker("inspect", "-f", "{{.State.Status}}", container)
 
 
-def _expect_size(terminal: Terminal, size: str) -> None:
-    """The command line sends a size a moment after the start, or after a change."""
-    terminal.type(f'until [ "$(stty size)" = "{size}" ]; do sleep 0.05; done; echo it is $((1))\n')
-    terminal.expect(r"it is 1\r\n")
-    terminal.expect(PROMPT)
-
-
 def _interrupt_what_runs(terminal: Terminal) -> None:
     terminal.type("sh -c 'echo runs $((1)); exec sleep 1000'\n")
     terminal.expect(r"runs 1\r\n")
@@ -49,9 +42,11 @@ def test_a_shell_from_beginning_to_end(engine: Engine) -> None:
 def test_the_size_and_its_changes(engine: Engine) -> None:
     with _open(engine, "run", "--rm", "-it", "busybox", "sh", rows=31, columns=97) as terminal:
         terminal.expect(PROMPT)
-        _expect_size(terminal, "31 97")
+        terminal.expect_size(31, 97)
+        terminal.expect(PROMPT)
         terminal.resize(40, 120)
-        _expect_size(terminal, "40 120")
+        terminal.expect_size(40, 120)
+        terminal.expect(PROMPT)
         terminal.type("exit\n")
         assert terminal.wait() == 0
 
@@ -122,12 +117,14 @@ def test_exec_on_a_terminal(engine: Engine) -> None:
     engine.docker("run", "-d", "--name", "c1", "busybox", "sleep", "1000")
     with _open(engine, "exec", "-it", "c1", "sh", rows=35, columns=101) as terminal:
         terminal.expect(PROMPT)
-        _expect_size(terminal, "35 101")
+        terminal.expect_size(35, 101)
+        terminal.expect(PROMPT)
         terminal.type("tty\n")
         terminal.expect(r"/dev/pts/\d\r\n")
         _interrupt_what_runs(terminal)
         terminal.resize(20, 60)
-        _expect_size(terminal, "20 60")
+        terminal.expect_size(20, 60)
+        terminal.expect(PROMPT)
         terminal.type("exit 6\n")
         assert terminal.wait() == 6
     assert _state(engine, "c1") == "running"

@@ -12,6 +12,7 @@ import pytest
 
 from support.engine import Engine, docker_cli_is_here, open_barqued
 from support.rootfs import busybox_is_here, write_busybox_tar
+from support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="starts containers: needs root"),
@@ -43,8 +44,7 @@ def test_a_killed_commit_is_whole_or_not_there(engine: Engine) -> None:
         "for i in $(seq 1 2000); do head -c 20000 /dev/urandom >/f$i; done; echo full; sleep 9999"
     )
     engine.docker("run", "-d", "--name", "large", "busybox", "sh", "-c", fill)
-    while "full" not in engine.docker("logs", "large"):
-        time.sleep(0.1)
+    wait_until(lambda: engine.docker("logs", "large") == "full", "the files are there", 60)
     before = count_files(engine)
     finished = 0
     for number, wait_s in enumerate((0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)):
@@ -66,10 +66,7 @@ def test_a_killed_commit_is_whole_or_not_there(engine: Engine) -> None:
             listed = engine.docker("run", "--rm", f"made:{number}", "ls", "/").split()
             assert {f"f{i}" for i in range(1, 2001)} <= set(listed)
             engine.docker("rmi", "-f", f"made:{number}")
-        deadline = time.monotonic() + 20
-        while count_files(engine) != before and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert count_files(engine) == before
+        wait_until(lambda: count_files(engine) == before, "only what was there is there", 20)
     image = engine.docker("commit", "large", "made:last")
     assert engine.docker("images", "-q", "--no-trunc", "made:last") == image
     assert finished < 7, "every commit was faster than the fault"

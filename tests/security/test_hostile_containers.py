@@ -22,6 +22,7 @@ from barque.models.launch import LogTarget
 from barque.runtime.rootfs import copy_tree
 from barque.shim import protocol as p
 from support.rootfs import busybox_is_here, write_busybox_tar
+from support.scale import patient
 from support.shims import Harness, client, make_root, read_all, read_until
 from support.shims import run as run_with
 
@@ -91,12 +92,15 @@ def test_execs_are_forgotten_once_their_clients_are_served(run: Runner) -> None:
         await h.exec("many", "slow", ["head", "-c", "3000000", "/dev/zero"], theirs)
         assert await h.exec_exit("slow") == 0
         assert len(await read_all(ours)) == 3000000
-        await asyncio.sleep(1.5)
-        h.host.close()
-        host = h.new_host()
-        state = await host.reconnect(id_)
-        assert state is not None
-        assert state.execs == {}
+        host = h.host
+        async with asyncio.timeout(patient(10)):
+            while True:  # until the shim has seen that the client has everything
+                host.close()
+                host = h.new_host()
+                state = await host.reconnect(id_)
+                assert state is not None
+                if state.execs == {}:
+                    break
         await host.signal(id_, signal.SIGKILL)
         await h.exit("many")
         host.close()
@@ -318,12 +322,10 @@ def _swap_for_links(target: Path, victim: Path) -> NoReturn:
 
 def test_session_keyring_opened_to_all_is_not_joined_by_the_next_container() -> None:
     children = [_fork(_open_keyring), _fork(_make_keyring)]
-    serials = []
-    for pid, answer in children:
+    for pid, _ in children:
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        serials.append(int(os.read(answer, 32)))
-        os.close(answer)
-    assert serials[0] != serials[1]
+    assert children[0][1] != children[1][1]
 
 
 def _make_keyring() -> int:
@@ -338,20 +340,16 @@ def _open_keyring() -> int:
 
 
 def _fork(work: Callable[[], int]) -> tuple[int, int]:
-    """A child that has done ``work`` and lives for a moment, and a pipe with its result."""
+    """A child that has done ``work`` and lives on, as its keyring does, and the result."""
     ours, theirs = os.pipe()
-    done, told = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.write(theirs, str(work()).encode())
-            os.close(done)
-            os.close(told)
-            time.sleep(0.5)  # while it lives, so does its keyring
+            signal.pause()
         finally:
-            os._exit(0)
+            os._exit(1)
     os.close(theirs)
-    os.close(told)
-    assert os.read(done, 1) == b""
-    os.close(done)
-    return pid, ours
+    result = int(os.read(ours, 32))
+    os.close(ours)
+    return pid, result

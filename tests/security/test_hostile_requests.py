@@ -241,8 +241,7 @@ def with_suid(engine: Engine) -> Iterator[Engine]:
     """A container with a set-user-ID program, and an engine whose directory all may enter."""
     engine.root.chmod(0o755)
     engine.docker("run", "-d", "--name", "suid", "-v", "suid:/v", "busybox", "sh", "-c", SUID)
-    while "done" not in engine.docker("logs", "suid"):
-        pass
+    wait_until(lambda: "done" in engine.docker("logs", "suid"), "the program is there")
     yield engine
     engine.docker("rm", "-f", "-v", "suid")
     engine.docker("volume", "rm", "suid")

@@ -16,6 +16,7 @@ from typing import Any
 from barque.cgroups import open_cgroup
 from barque.daemon.wiring import cgroup_parent
 from support.engine import Engine
+from support.scale import patient
 from support.wire import call
 
 SETTLE_S = 15.0
@@ -23,7 +24,7 @@ SETTLE_S = 15.0
 
 def settle(engine: Engine, deadline_s: float = SETTLE_S) -> list[str]:
     """Return the contradictions that are still there after a while, or none."""
-    until = time.monotonic() + deadline_s
+    until = time.monotonic() + patient(deadline_s)
     while found := contradictions(engine):
         if time.monotonic() > until:
             return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import select
-import socket
 import subprocess
 import sys
 import time
@@ -20,8 +20,10 @@ from barque.models.image import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from barque.registry.server.app import Registry
 from barque.registry.server.auth import Passwords
 from barque.registry.server.storage import Storage
+from support.scale import patient
 
 DISTRIBUTION = "docker-registry"
+_LISTENING = "0A"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -59,25 +61,28 @@ async def own_registry(
         yield address
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _find_port(pid: int) -> int | None:
+    """Return the port at which a process listens, if it does yet, and if it still runs."""
+    try:
+        links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    except OSError:  # it opens and closes files meanwhile, or has ended
+        return None
+    for _, local, _, state, *_, inode in (line.split()[:10] for line in lines):
+        if state == _LISTENING and f"socket:[{inode}]" in links:
+            return int(local.partition(":")[2], 16)
+    return None
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Iterator[str]:
+def _running(command: list[str]) -> Iterator[str]:
     """Run a registry until the block ends; give its address once it listens."""
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
     ) as process:
         try:
-            deadline = time.monotonic() + 20
-            while True:
-                with socket.socket() as probe:
-                    if not probe.connect_ex(("127.0.0.1", port)):
-                        break
+            deadline = time.monotonic() + patient(20)
+            while (port := _find_port(process.pid)) is None:
                 assert process.poll() is None, f"{command[0]} ended"
                 assert time.monotonic() < deadline, f"{command[0]} does not listen"
                 time.sleep(0.02)
@@ -88,15 +93,14 @@ def _running(command: list[str], port: int) -> Iterator[str]:
 
 @contextmanager
 def run_distribution(root: Path) -> Iterator[str]:
-    """Run Debian's docker-registry on data in ``root``."""
-    port = _free_port()
+    """Run Debian's docker-registry on data in ``root``, at a port that it chooses."""
     config = root / "config.yml"
     config.write_text(
         "version: 0.1\nlog: {level: error}\n"
         f"storage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: 127.0.0.1:{port}}}\n"
+        f"http: {{addr: 127.0.0.1:0}}\n"
     )
-    with _running([DISTRIBUTION, "serve", str(config)], port) as address:
+    with _running([DISTRIBUTION, "serve", str(config)]) as address:
         yield address
 
 

@@ -15,7 +15,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-TIMEOUT_S = 15.0
+from support.scale import patient
+
+TIMEOUT_S = patient(15)
+_TOLD_AGAIN_S = 0.2
 
 
 class Terminal:
@@ -82,6 +85,25 @@ class Terminal:
                 raise AssertionError(
                     f"no {pattern!r} in {self.seen[self._read_to :]!r}\nafter {self.seen!r}"
                 )
+
+    def expect_size(self, rows: int, columns: int) -> None:
+        """Wait until the shell that waits for input has a terminal of this size.
+
+        The command line is told of it again and again: it asks to be told of changes a moment
+        after the container's start, maybe after the shell's first output.
+        """
+        asked = f'"$(stty size)" = "{rows} {columns}"'
+        self.type(f"until [ {asked} ]; do sleep 0.05; done; echo it is $((1))\n")
+        until = time.monotonic() + TIMEOUT_S
+        while True:
+            self.signal(signal.SIGWINCH)
+            try:
+                self.expect(r"it is 1\r\n", _TOLD_AGAIN_S)
+            except AssertionError:
+                if time.monotonic() > until:
+                    raise
+            else:
+                return
 
     def _read(self, timeout_s: float) -> bool:
         """Read what there is; False at the end or after ``timeout_s``."""

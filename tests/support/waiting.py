@@ -20,7 +20,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 15.0
 
 async def until(condition: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
     """Do as ``wait_until`` and let the loop's other tasks run meanwhile."""
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + patient(timeout_s)
     while not condition():
         assert time.monotonic() < end, f"not within {timeout_s:g} s: {what}"
         await asyncio.sleep(0.005)

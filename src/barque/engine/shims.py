@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,8 @@ from barque.shim.launcher import Spawner
 
 _START_TIMEOUT_S = 125.0
 _LOOK_AGAIN_S = 0.02
+
+_log = logging.getLogger("barque.engine")
 
 _encode = msgspec.json.Encoder().encode
 _decode_exit = msgspec.json.Decoder(ExitRecord).decode
@@ -306,7 +309,15 @@ class ShimHost:
             if not data:
                 self._on_gone(shim)
                 return
-            self._on_notice(shim, p.decode_notice(data), fds)
+            try:
+                notice = p.decode_notice(data)
+            except msgspec.DecodeError as error:
+                # A newer engine's shim may tell what this one does not know.
+                _log.warning("what the shim of %s says is not understood: %s", shim.id[:12], error)
+                for fd in fds:
+                    os.close(fd)
+                continue
+            self._on_notice(shim, notice, fds)
 
     def _on_gone(self, shim: _Shim) -> None:
         self._release(shim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from itertools import permutations
 from pathlib import Path
 from typing import Any, cast
@@ -53,6 +54,29 @@ def test_exit_is_told_once(tmp_path: Path, notices: tuple[p.Started | p.Exited, 
         async with asyncio.timeout(5):
             while ours.fileno() >= 0:
                 await asyncio.sleep(0)
+
+    asyncio.run(go())
+    assert listener.exits == [("c", 7)]
+
+
+def test_what_is_not_understood_is_passed_over(tmp_path: Path) -> None:
+    listener = Listener()
+
+    async def go() -> None:
+        host = ShimHost(cast("Any", None), tmp_path, listener)
+        ours, theirs = seqpacket.pair()
+        ours.setblocking(False)
+        host._adopt(ContainerId("c"), ours)
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        seqpacket.send(theirs, b'{"type": "of tomorrow"}', [writing])
+        os.close(writing)
+        theirs.send(p.encode(p.Exited(ENDED)))
+        theirs.close()
+        async with asyncio.timeout(5):
+            while ours.fileno() >= 0:
+                await asyncio.sleep(0)
+        assert os.read(reading, 1) == b"", "its descriptors are closed"
+        os.close(reading)
 
     asyncio.run(go())
     assert listener.exits == [("c", 7)]
