@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from support.waiting import wait_until
 
 
+def release() -> tuple[int, int]:
+    """The version of this kernel."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(minor)
+
+
 def is_refused_without_own_mounts(code: int, lines: list[str]) -> bool:
     """Whether this kernel cannot put a root together outside; assert that this is said then."""
-    major, minor = os.uname().release.split(".")[:2]
-    if (int(major), int(minor)) >= (6, 15):
+    if release() >= (6, 15):
         return False
     assert code == 1
     assert "without a mount namespace of its own needs Linux 6.15" in lines[0]
